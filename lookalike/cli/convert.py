@@ -1,0 +1,47 @@
+"""`lookalike convert`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lookalike.cli.options import Json, Overrides, answer, application
+from lookalike.core.errors import UserError
+from lookalike.core.log import start_console
+
+app = application("Turn weights (.pdparams, .pth) into .safetensors in our layout.")
+
+
+@app.command()
+def convert(
+    source: Annotated[str, typer.Argument(help="Weights: .pdparams, .pth, .safetensors, or a URL.")],
+    target: Annotated[str, typer.Argument(help="The .safetensors file to write.")],
+    arch: Annotated[str | None, typer.Option("--arch", help="Backbone that the weights belong to.")] = None,
+    config: Annotated[str | None, typer.Option("-c", "--config", help="Recipe whose whole model they belong to.")] = None,
+    override: Overrides = [],  # noqa: B006
+    json: Json = False,
+) -> None:
+    start_console()
+    if (arch is None) == (config is None):
+        raise UserError("say whose weights these are: --arch BACKBONE, or -c RECIPE for a whole model")
+    if not target.endswith(".safetensors"):
+        raise UserError(f"{target}: the file to write must end in .safetensors")
+    from safetensors.torch import save
+
+    from lookalike.core.files import atomic_file
+    from lookalike.model import build_backbone, build_model, load_weights
+    from lookalike.recipe import load_recipe
+
+    if config is not None:
+        section = dict(load_recipe(config, override).arch)
+        section["Backbone"] = {**section["Backbone"], "pretrained": False}
+        model = build_model(section)
+    else:
+        model = build_backbone({"name": arch})
+    report = load_weights(model, source)
+    state = {name: value.detach().contiguous().clone() for name, value in model.state_dict().items()}
+    with atomic_file(target) as file:
+        file.write(save(state))
+    told = {"written": target, "tensors": len(state), "matched": len(report.matched), "missing": list(report.missing)}
+    answer(told, json, f"{target}: {len(report.matched)} of {len(state)} tensors came from {source}")

@@ -1,0 +1,145 @@
+"""`lookalike embed`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from lookalike.cli.options import Json, Overrides, answer, application
+from lookalike.cli.pictures import Pictures, find_pictures, listed_pictures
+from lookalike.core.errors import BrokenImage, UserError
+from lookalike.core.log import logger, start_console
+
+app = application("Turn pictures into vectors with a model folder, or a training checkpoint.")
+
+
+@app.command()
+def embed(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="MODEL_FOLDER IMAGES…", help="Model folder, then files, folders, globs.")
+    ] = None,
+    config: Annotated[
+        str | None, typer.Option("-c", "--config", help="Recipe, or a deploy YAML (inference_rec.yaml); then only images.")
+    ] = None,
+    override: Overrides = [],  # noqa: B006
+    out: Annotated[str | None, typer.Option("--out", help="Write vectors to FILE.npz or FILE.parquet.")] = None,
+    list_file: Annotated[str | None, typer.Option("--list", help="List file: path label [camera] a line.")] = None,
+    root: Annotated[str | None, typer.Option("--root", help="Folder that the paths of --list start from.")] = None,
+    layer: Annotated[str | None, typer.Option("--layer", help="Feature of any layer, from a checkpoint.")] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 32,
+    json: Json = False,
+) -> None:
+    start_console()
+    inputs = list(names or [])
+    if config is not None:
+        model, more = _configured(config, override, layer)
+        inputs = inputs or more
+    elif inputs:
+        model = _model(inputs.pop(0), layer)
+    else:
+        raise UserError("name a model folder and pictures: lookalike embed inference a.jpg b.jpg")
+    pictures = listed_pictures(list_file, root) if list_file else Pictures(find_pictures(inputs))
+    if list_file and inputs:
+        raise UserError("give either pictures or --list, not both")
+    if not pictures.paths:
+        raise UserError("name at least one picture, folder or pattern, or a list with --list")
+    broken: dict[int, str] = {}
+
+    def told(position: int, error: BrokenImage) -> None:
+        broken[position] = str(error)
+        logger.warning(f"left out: {error}")
+
+    vectors = model.encode(pictures.paths, batch_size=batch_size, progress=True, on_broken=told)
+    kept = [i for i in range(len(pictures.paths)) if i not in broken]
+    if not kept:
+        raise UserError(f"none of the {len(broken)} pictures could be read, the first: {next(iter(broken.values()))}")
+    arrays: dict[str, Any] = {"vectors": vectors, "paths": np.array([pictures.paths[i] for i in kept])}
+    if pictures.labels is not None:
+        arrays["labels"] = np.array([pictures.labels[i] for i in kept])
+        if all(label.lstrip("-").isdigit() for label in arrays["labels"]):
+            arrays["labels"] = arrays["labels"].astype(np.int64)
+    if pictures.cameras is not None:
+        arrays["cameras"] = np.array([pictures.cameras[i] for i in kept], dtype=np.int64)
+    summary = {"pictures": len(kept), "size": model.size, "broken": list(broken.values()), "out": out}
+    if out:
+        _write(out, arrays)
+        answer(summary, json, f"{out}: {len(kept)} vectors of {vectors.shape[1]}")
+    elif json:
+        answer({**summary, "vectors": dict(zip(arrays["paths"].tolist(), vectors.tolist(), strict=True))}, True, "")
+    else:
+        for path, vector in zip(arrays["paths"].tolist(), vectors, strict=True):
+            print(f"{Path(path).name}: {np.array2string(vector, threshold=sys.maxsize, max_line_width=100)}")
+
+
+def _model(folder: str, layer: str | None) -> Any:
+    from lookalike.deploy import Embedder
+    from lookalike.deploy.model_folder import MANIFEST
+
+    if (Path(folder) / MANIFEST).is_file():
+        if layer:
+            raise UserError(
+                f"--layer needs a checkpoint such as output/RecModel/best_model: {folder} is an exported model folder, "
+                "which holds only its last feature"
+            )
+        return Embedder(folder)
+    if not Path(folder).is_dir():
+        raise UserError(f"{folder}: there is no such model folder (the first word after 'embed' names it)")
+    return Embedder.from_checkpoint(folder, layer=layer)
+
+
+def _configured(config: str, overrides: list[str], layer: str | None) -> tuple[Any, list[str]]:
+    """The model and the default pictures of a recipe, or of a deploy YAML as the reference has it."""
+    from lookalike.deploy import Embedder
+    from lookalike.images import Preprocess
+    from lookalike.recipe import load_recipe
+
+    recipe = load_recipe(config, overrides)
+    pictures = recipe.global_.infer_imgs
+    inputs = [pictures] if isinstance(pictures, str) else list(pictures or [])
+    found = find_pictures(inputs) if inputs else []
+    folder = recipe.global_.rec_inference_model_dir
+    if folder is None:
+        if not recipe.arch:
+            raise UserError(f"{config}: neither Global.rec_inference_model_dir nor Arch says which model to use")
+        import importlib
+
+        runtime = importlib.import_module("lookalike.deploy.checkpoint_runtime")
+        return runtime.embedder_of_recipe(recipe, layer=layer), found
+    model = _model(str(folder), layer)
+    operations = (recipe.rec_pre_process or {}).get("transform_ops")
+    if operations:
+        preprocess = Preprocess(operations)
+        if preprocess.to_json() != model.preprocess.to_json():
+            logger.warning(f"{config}: RecPreProcess differs from the preprocessing of {folder}; the recipe's is used")
+        if isinstance(model, Embedder):
+            model.preprocess = preprocess
+    if binarize := (recipe.rec_post_process or {}).get("Binarize"):
+        model.binarize = str(binarize.get("method", "round"))
+    return model, found
+
+
+def _write(out: str, arrays: dict[str, Any]) -> None:
+    from lookalike.core.errors import missing_extra
+    from lookalike.core.files import atomic_file
+
+    suffix = Path(out).suffix.lower()
+    if suffix not in (".npz", ".parquet"):
+        raise UserError(f"--out {out}: the file must end in .npz or .parquet")
+    try:
+        with atomic_file(out) as file:
+            if suffix == ".npz":
+                np.savez(file, **arrays)
+                return
+            try:
+                import pyarrow
+                import pyarrow.parquet
+            except ImportError as error:
+                raise missing_extra("pyarrow", "parquet", "writing Parquet") from error
+            columns = {key: list(value) if value.ndim > 1 else value for key, value in arrays.items()}
+            pyarrow.parquet.write_table(pyarrow.table(columns), file)
+    except OSError as error:
+        raise UserError(f"--out {out} cannot be written: {error.strerror or error}") from None

@@ -1,0 +1,19 @@
+"""`lookalike export`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from lookalike.cli.options import Config, Json, Overrides, answer, application, recipe_of
+
+app = application("Write the model folder (ONNX graph, preprocessing, fingerprint) of Global.pretrained_model.")
+
+
+@app.command()
+def export(config: Config, override: Overrides = [], json: Json = False) -> None:  # noqa: B006
+    recipe = recipe_of(config, override)
+    from lookalike.deploy.export import export as run
+
+    result = run(recipe)
+    text = f"{result.folder}: {result.size} numbers a picture, largest difference {result.largest_difference:.1e}"
+    answer(asdict(result), json, text)

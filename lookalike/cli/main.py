@@ -1,0 +1,122 @@
+"""The command `lookalike`: its verbs, and what becomes of an error."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from typing import Any
+
+import typer
+
+from lookalike.core.errors import LookalikeError, UserError
+
+_VERBS = {
+    "quickstart": "trains, scores, exports, indexes and searches in about three minutes; writes an HTML report",
+    "init": "looks at a folder of pictures or a list file and writes a recipe for it",
+    "check": "everything that can go wrong, before minute one",
+    "train": "trains the model of a recipe",
+    "eval": "scores a model by retrieval",
+    "export": "writes the model folder of a trained model",
+    "embed": "turns pictures into vectors",
+    "gallery": "makes a gallery, adds pictures to it, tells what it holds",
+    "search": "finds the nearest pictures of a gallery",
+    "convert": "turns weights of another format into safetensors",
+    "recipe": "lists, shows and copies the recipes that ship with Lookalike; writes their JSON schema",
+}
+
+
+class _LazyGroup(typer.core.TyperGroup):
+    """Imports a verb only when it is used, so that `--help` answers at once."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(_VERBS)
+
+    def get_command(self, ctx: Any, name: str) -> Any:
+        if name not in _VERBS:
+            return None
+        if any(word in sys.argv[1:2] for word in ("--help", "-h")) or len(sys.argv) == 1:
+            return typer.core.TyperCommand(name, help=_VERBS[name])
+        module = importlib.import_module(f"lookalike.cli.{name.replace('eval', 'evaluate')}")
+        return typer.main.get_command(module.app)
+
+
+app = typer.Typer(
+    cls=_LazyGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Lookalike learns image embeddings and recognises things by what they look like.",
+)
+
+
+@app.callback(invoke_without_command=True)
+def _main(version: bool = typer.Option(False, "--version", help="Print the version and exit.")) -> None:
+    if version:
+        from lookalike import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def run() -> None:
+    """Entry point. Exit 0: done; 2: the input is wrong, one sentence says what; 1: something failed; 130: Ctrl-C."""
+    arguments = sys.argv[1:]
+    debug = "--debug" in arguments
+    try:
+        _refuse_spaced_overrides(arguments)
+        code = app(args=[a for a in arguments if a != "--debug"], standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except LookalikeError as error:
+        if debug:
+            traceback.print_exc()
+        _fail(str(error), error.exit_code)
+    except typer.Abort:
+        _fail("stopped", 130)
+    except KeyboardInterrupt:
+        if debug:
+            traceback.print_exc()
+        _fail("stopped", 130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+    except Exception as error:
+        told = _usage_error(error)
+        if told is not None:
+            _fail(told, 2)
+        if debug:
+            traceback.print_exc()
+        hint = "" if debug else " (--debug shows where)"
+        _fail(f"{_explain(error)}{hint}", 1)
+
+
+def _refuse_spaced_overrides(arguments: list[str]) -> None:
+    """`-o key = value` arrives as three words; say so instead of taking `=` for a picture."""
+    for position, word in enumerate(arguments[:-1]):
+        if word in ("-o", "--override"):
+            key, following = arguments[position + 1], arguments[position + 2 : position + 4]
+            if "=" not in key and following[:1] and following[0].startswith("="):
+                value = following[0][1:] or (following[1] if len(following) > 1 else "value")
+                raise UserError(f"-o {key} {' '.join(following)}: write it without spaces around '=': -o {key}={value}")
+
+
+def _usage_error(error: Exception) -> str | None:
+    """The sentence of typer's own errors (an unknown option, a missing argument); None for others."""
+    formatted = getattr(error, "format_message", None)
+    return str(formatted()) if callable(formatted) else None
+
+
+def _explain(error: Exception) -> str:
+    """One sentence for an error that nobody foresaw; the ones of memory and disk are told in words."""
+    text = str(error).strip().splitlines()[0] if str(error).strip() else ""
+    if isinstance(error, MemoryError) or "out of memory" in text.lower() or "DefaultCPUAllocator" in text:
+        return f"out of memory: use a smaller batch_size or smaller pictures ({text or 'MemoryError'})"
+    if isinstance(error, OSError) and error.errno == 28:
+        return f"the disk is full: {error.filename or text}"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"lookalike: {message}", file=sys.stderr)
+    sys.exit(code)

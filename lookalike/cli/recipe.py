@@ -1,0 +1,62 @@
+"""`lookalike recipe`."""
+
+from __future__ import annotations
+
+import json as json_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lookalike.cli.options import Json, Overrides, answer, application
+from lookalike.core.errors import UserError
+from lookalike.core.files import atomic_file
+
+app = application("The recipes that ship with Lookalike.")
+
+
+@app.command("list")
+def list_(json: Json = False) -> None:
+    """List the shipped recipes."""
+    from lookalike.recipe import list_recipes
+
+    names = list_recipes()
+    answer({"recipes": names}, json, "\n".join(names))
+
+
+@app.command()
+def show(name: str, override: Overrides = [], json: Json = False) -> None:  # noqa: B006
+    """Print a recipe as it takes effect, overrides and anchors applied."""
+    from lookalike.recipe import load_recipe
+
+    recipe = load_recipe(name, override)
+    answer(recipe.to_dict(), json, recipe.dump())
+
+
+@app.command()
+def copy(name: str, target: Annotated[str, typer.Argument(help="File to write.")]) -> None:
+    """Copy a shipped recipe, comments and all, to a file of your own."""
+    from lookalike.recipe import find_recipe
+
+    if Path(target).exists():
+        raise UserError(f"{target} exists already")
+    text = Path(find_recipe(name)).read_text(encoding="utf-8")
+    with atomic_file(target, "w") as file:
+        file.write(text)
+    print(target)
+
+
+@app.command()
+def schema(
+    out: Annotated[str | None, typer.Option("--out", help="File to write (default: stdout).")] = None,
+) -> None:
+    """Write the JSON schema of recipes for editors."""
+    from lookalike.cli.schema import recipe_schema
+
+    text = json_module.dumps(recipe_schema(), indent=1, ensure_ascii=False) + "\n"
+    if out is None:
+        print(text, end="")
+        return
+    with atomic_file(out, "w") as file:
+        file.write(text)
+    print(out)

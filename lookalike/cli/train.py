@@ -1,0 +1,23 @@
+"""`lookalike train`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import typer
+
+from lookalike.cli.options import Config, Json, Overrides, RequireGpu, answer, application, percent, recipe_of
+
+app = application("Train the model of a recipe; writes output/RecModel/{latest,best_model,epoch_N} and train.log.")
+
+
+@app.command()
+def train(config: Config, override: Overrides = [], json: Json = False, require_gpu: RequireGpu = False) -> None:  # noqa: B006
+    recipe = recipe_of(config, override, require_gpu)
+    from lookalike.training import train as run
+
+    result = run(recipe)
+    told = percent(result.metrics) if result.metrics else "not scored"
+    answer(asdict(result), json, f"{told}\n{result.folder}")
+    if result.interrupted:
+        raise typer.Exit(130)

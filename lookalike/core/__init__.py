@@ -1,0 +1,4 @@
+"""Errors, the component registry, number parsing, atomic files, process groups, logging, progress.
+
+Knows nothing of images or models.
+"""

@@ -1,0 +1,45 @@
+"""Errors that a person can act on.
+
+`UserError` says, in one sentence, what is wrong and where; the command line prints it without a traceback and exits with 2.
+`LookalikeError` is something that failed although the input was right; the command line exits with 1.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class LookalikeError(Exception):
+    """Something failed; the message is one sentence for the user. Exit code 1."""
+
+    exit_code = 1
+
+
+class UserError(LookalikeError):
+    """The user's input is wrong; the message says what and where. Exit code 2."""
+
+    exit_code = 2
+
+
+class BrokenImage(UserError):
+    """A file that is missing or cannot be decoded as an image. `path` and `reason` are kept apart for lists of them."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[BrokenImage], tuple[str, str]]:
+        return BrokenImage, (self.path, self.reason)
+
+
+def missing_extra(package: str, extra: str, purpose: str) -> UserError:
+    """The sentence for an optional package that is not installed."""
+    return UserError(f"{purpose} needs {package}, which is not installed: pip install 'lookalike[{extra}]'")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`, did you mean 'x'?` for the nearest known name, or an empty string when nothing is near."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f", did you mean '{near[0]}'?" if near else ""

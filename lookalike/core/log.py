@@ -1,0 +1,65 @@
+"""Logging: one logger for the package, to stderr and, while training, to a file."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+from lookalike.core import process
+
+logger = logging.getLogger("lookalike")
+_told: set[str] = set()
+
+
+def warn_once(message: str) -> None:
+    """Log a warning the first time this message is seen in the process; ranks other than 0 stay silent."""
+    if message not in _told and process.is_main():
+        _told.add(message)
+        logger.warning(message)
+
+
+def forget_warnings() -> None:
+    """Let `warn_once` speak again; a new run in the same process starts with this."""
+    _told.clear()
+
+
+def start_console(level: int = logging.INFO) -> None:
+    """Send the package's messages to stderr. The library itself never does this: an application decides."""
+    if not any(getattr(handler, "lookalike_console", False) for handler in logger.handlers):
+        handler = _Stderr()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+    logger.setLevel(level if process.is_main() else logging.ERROR)
+    logger.propagate = False
+
+
+def start_file(path: Path) -> logging.Handler:
+    """Append the package's messages to a file; the caller closes the handler with `stop_file`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    logger.addHandler(handler)
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.INFO)
+    return handler
+
+
+def stop_file(handler: logging.Handler) -> None:
+    logger.removeHandler(handler)
+    handler.close()
+
+
+class _Stderr(logging.StreamHandler):  # type: ignore[type-arg]
+    """Writes to whatever `sys.stderr` is now, so that a redirected stream (a test, a progress bar) is honoured."""
+
+    lookalike_console = True
+
+    def __init__(self) -> None:
+        super().__init__(sys.stderr)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        if getattr(record, "every_batch", False) and sys.stderr.isatty():
+            return  # the progress bar shows it
+        super().emit(record)

@@ -1,0 +1,50 @@
+"""Numbers as recipes write them: `0.00392157`, `1e-4`, `1.0/255.0`. Parsed, never evaluated as code."""
+
+from __future__ import annotations
+
+import ast
+import operator
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
+
+_BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
+
+
+def parse_number(text: str) -> float:
+    """The value of an arithmetic expression of numbers with + - * / and brackets. Raises ValueError for anything else."""
+    if len(text) > 200:
+        raise ValueError("a number is not that long")
+    try:
+        return float(_value(ast.parse(text.strip(), mode="eval").body))
+    except (SyntaxError, ZeroDivisionError, OverflowError, RecursionError, MemoryError) as error:
+        raise ValueError(f"'{text}' is not a number") from error
+
+
+def _value(node: ast.expr) -> float:
+    if (
+        isinstance(node, ast.Constant)
+        and isinstance(node.value, (int, float))
+        and not isinstance(node.value, bool)
+    ):
+        return node.value
+    if isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
+        return float(_BINARY[type(node.op)](_value(node.left), _value(node.right)))
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
+        value = _value(node.operand)
+        return -value if isinstance(node.op, ast.USub) else value
+    raise ValueError("only numbers, + - * / and brackets are allowed")
+
+
+def _coerce(value: object) -> object:
+    return parse_number(value) if isinstance(value, str) else value
+
+
+Number = Annotated[float, BeforeValidator(_coerce)]
+"""A float argument that may also be written as an expression such as `1.0/255.0`."""

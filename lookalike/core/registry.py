@@ -1,0 +1,157 @@
+"""The registry: a name in a recipe, the class or function behind it, and the check of its arguments.
+
+The signature of the registered callable is the schema. There is no second list of arguments anywhere.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from lookalike.core.component import Component, Place
+from lookalike.core.errors import did_you_mean
+from lookalike.core.log import warn_once
+
+T = TypeVar("T")
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Entry(Generic[T]):
+    """One registered component."""
+
+    name: str
+    build: Callable[..., T]
+    aliases: tuple[str, ...] = ()
+    swallows: Mapping[str, str] = field(default_factory=dict)
+
+    def parameters(self) -> dict[str, inspect.Parameter]:
+        """The arguments a recipe may give: the signature, its annotations resolved."""
+        target = self.build.__init__ if inspect.isclass(self.build) else self.build
+        hints = typing.get_type_hints(target, include_extras=True)
+        found = {}
+        for name, parameter in inspect.signature(self.build).parameters.items():
+            if not name.startswith("_"):
+                found[name] = parameter.replace(annotation=hints.get(name, Any))
+        return found
+
+
+class Registry(Generic[T]):
+    """Components of one kind, by the names that recipes use.
+
+    `context` arguments of `build` are what the engine knows (a class count, the seed, `reference_behaviour`); each is handed
+    to a component only when its signature has it, and what a recipe writes wins over it.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._entries: dict[str, Entry[T]] = {}
+        self._names: dict[str, str] = {}
+
+    def register(
+        self, name: str, *aliases: str, swallows: Mapping[str, str] | None = None
+    ) -> Callable[[_F], _F]:
+        """Register the decorated class or function.
+
+        `swallows` lists arguments that recipes of the reference carry and that have no effect, each with the reason that
+        is told once.
+        """
+
+        def add(build: _F) -> _F:
+            for known in (name, *aliases):
+                if known in self._names:
+                    raise ValueError(f"{self.kind} '{known}' is registered twice")
+                self._names[known] = name
+            self._entries[name] = Entry(name, build, aliases, dict(swallows or {}))
+            return build
+
+        return add
+
+    def __iter__(self) -> Iterator[Entry[T]]:
+        return iter(self._entries.values())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def names(self) -> list[str]:
+        """All names, aliases included, sorted."""
+        return sorted(self._names)
+
+    def entry(self, name: str, place: Place | None = None) -> Entry[T]:
+        """The entry of a name. Raises UserError that names the nearest one."""
+        if name not in self._names:
+            known = self.names()
+            listed = (
+                ", ".join(known) if len(known) <= 40 else f"{len(known)} names: {', '.join(known[:40])}, …"
+            )
+            raise (place or Place()).error(
+                f"unknown {self.kind} '{name}'{did_you_mean(name, known) or '.'} (known: {listed})"
+            )
+        return self._entries[self._names[name]]
+
+    def check(self, component: Component, also: tuple[str, ...] = (), **context: Any) -> dict[str, Any]:
+        """Arguments of a component, checked and converted to the types of the signature.
+
+        Raises UserError for an unknown argument, a missing one or one of the wrong type. `also` names arguments that the
+        caller takes itself (such as the weight of a loss); they are not handed on.
+        """
+        entry = self.entry(component.name, component.place)
+        parameters = entry.parameters()
+        open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        named = {n: p for n, p in parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
+        accepted = [n for n in named if n not in context or n in component.arguments] + [
+            a for a in also if a not in named
+        ]
+        checked: dict[str, Any] = {}
+        for argument, value in component.arguments.items():
+            if argument in also and argument not in named:
+                continue
+            if argument in named:
+                checked[argument] = _convert(named[argument].annotation, value, component, argument)
+            elif argument in entry.swallows:
+                warn_once(f"{component.place}: '{argument}' has no effect: {entry.swallows[argument]}")
+            elif open_ended:
+                checked[argument] = value
+            else:
+                near = did_you_mean(argument, [*accepted, *entry.swallows])
+                raise component.place.error(
+                    f"unknown argument '{argument}'{near or '.'} (accepts: {', '.join(accepted) or 'nothing'})"
+                )
+        for argument, value in context.items():
+            if argument in named:
+                checked.setdefault(argument, value)
+        missing = [n for n, p in named.items() if p.default is p.empty and n not in checked]
+        if missing:
+            raise component.place.error(
+                f"{self.kind} '{component.name}' needs {', '.join(repr(m) for m in missing)} (accepts: {', '.join(accepted)})"
+            )
+        return checked
+
+    def build(self, value: Any, path: str = "", also: tuple[str, ...] = (), **context: Any) -> T:
+        """Build what a recipe (or a plain dict of the same form) names."""
+        component = Component.of(value, path)
+        return self.entry(component.name, component.place).build(**self.check(component, also, **context))
+
+
+def _convert(annotation: Any, value: Any, component: Component, argument: str) -> Any:
+    if annotation is Any or annotation is inspect.Parameter.empty:
+        return value
+    try:
+        return _adapter(annotation).validate_python(value)
+    except ValidationError as error:
+        wanted = inspect.formatannotation(annotation).replace("typing.", "")
+        first = error.errors()[0]
+        detail = first["ctx"]["error"] if "error" in first.get("ctx", {}) else first["msg"]
+        raise component.place_of(argument).error(f"must be {wanted}, got {value!r} ({detail})") from None
+
+
+def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    try:
+        return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
+    except Exception:  # a model or dataclass brings its own configuration and refuses a second one
+        return TypeAdapter(annotation)

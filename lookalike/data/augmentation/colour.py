@@ -1,0 +1,86 @@
+"""Random changes of colour."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from PIL import Image
+from torchvision.transforms.v2 import functional
+
+from lookalike.core.errors import UserError
+from lookalike.core.numbers import Number
+from lookalike.data.augmentation.arguments import Range, probability, require_uint8
+from lookalike.data.registries import augmentations
+
+
+def _around_one(value: Range, name: str) -> tuple[float, float]:
+    low, high = value if isinstance(value, tuple) else (max(0.0, 1 - value), 1 + value)
+    if not 0 <= low <= high:
+        raise UserError(
+            f"{name} must be one number of at least 0 or [low, high] with 0 <= low <= high, got {value}"
+        )
+    return low, high
+
+
+def _around_zero(value: Range, name: str) -> tuple[float, float]:
+    low, high = value if isinstance(value, tuple) else (-value, value)
+    if not -0.5 <= low <= high <= 0.5:
+        raise UserError(f"{name} must be one number in 0..0.5 or [low, high] within -0.5..0.5, got {value}")
+    return low, high
+
+
+@augmentations.register("ColorJitter")
+class ColorJitter:
+    """Brightness, contrast, saturation and hue changed in random order, with probability `prob` (the
+    default 2 means always).
+
+    One number b stands for a factor uniform in max(0, 1 - b)..1 + b; for `hue` h for a turn in -h..h (1 is
+    the full circle). The arithmetic is Pillow's `ImageEnhance`, through torchvision.
+    """
+
+    def __init__(
+        self,
+        brightness: Range = 0.0,
+        contrast: Range = 0.0,
+        saturation: Range = 0.0,
+        hue: Range = 0.0,
+        prob: Number = 2.0,
+    ) -> None:
+        self.brightness = _around_one(brightness, "brightness")
+        self.contrast = _around_one(contrast, "contrast")
+        self.saturation = _around_one(saturation, "saturation")
+        self.hue = _around_zero(hue, "hue")
+        self.prob = probability(prob)
+
+    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if rng.random() >= self.prob:
+            return image
+        require_uint8(image, "ColorJitter")
+        changes: list[tuple[Callable[..., Image.Image], tuple[float, float], float]] = [
+            (functional.adjust_brightness, self.brightness, 1.0),
+            (functional.adjust_contrast, self.contrast, 1.0),
+            (functional.adjust_saturation, self.saturation, 1.0),
+            (functional.adjust_hue, self.hue, 0.0),
+        ]
+        picture = Image.fromarray(image)
+        for index in rng.permutation(len(changes)):
+            change, bounds, neutral = changes[index]
+            if bounds != (neutral, neutral):
+                picture = change(picture, rng.uniform(*bounds))
+        return np.asarray(picture)
+
+
+@augmentations.register("RandomGrayscale")
+class RandomGrayscale:
+    """With probability `p` the image in grey, still with three channels."""
+
+    def __init__(self, p: Number = 0.1) -> None:
+        self.p = probability(p, "p")
+
+    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if rng.random() >= self.p:
+            return image
+        require_uint8(image, "RandomGrayscale")
+        return cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)

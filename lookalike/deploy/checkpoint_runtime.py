@@ -1,0 +1,71 @@
+"""Running a training checkpoint as an Embedder, also at any layer in its middle. Needs torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from lookalike.core.errors import UserError
+from lookalike.core.files import sha256
+from lookalike.deploy.embedder import Embedder
+from lookalike.deploy.export import deployed_module
+from lookalike.deploy.preprocessing import recipe_preprocess
+from lookalike.deploy.runtime import Floats
+from lookalike.model import build_model, load_weights
+from lookalike.recipe import Recipe, load_recipe
+
+
+class TorchRuntime:
+    """A module of PyTorch as a runtime."""
+
+    def __init__(self, module: nn.Module, device: torch.device) -> None:
+        self.module, self.device = module.eval().to(device), device
+
+    def __call__(self, batch: Floats) -> Floats:
+        with torch.inference_mode():
+            return np.asarray(self.module(torch.from_numpy(batch).to(self.device)).cpu(), dtype=np.float32)
+
+
+class LayerFeatures(nn.Module):
+    """The output of one module of a model as vectors: a map (N, C, H, W) is averaged over its places, tokens too."""
+
+    def __init__(self, model: nn.Module, layer: str) -> None:
+        super().__init__()
+        self.model, self.layer = model, layer
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        value = self.model.features_at(images, self.layer)
+        if value.ndim == 4:
+            return value.mean(dim=(2, 3))
+        return value.mean(dim=1) if value.ndim == 3 else value.flatten(1)
+
+
+def embedder_of_checkpoint(checkpoint: str | Path, *, layer: str | None = None, device: str = "cpu") -> Embedder:
+    """An Embedder over a checkpoint folder, which holds its recipe."""
+    folder = Path(checkpoint)
+    recipe_file = folder / "recipe.yaml"
+    if not recipe_file.is_file():
+        raise UserError(f"{folder} is neither a model folder nor a checkpoint: no model.json and no recipe.yaml there")
+    recipe = load_recipe(recipe_file)
+    recipe.global_.pretrained_model = str(folder)
+    return embedder_of_recipe(recipe, layer=layer, device=device)
+
+
+def embedder_of_recipe(recipe: Recipe, *, layer: str | None = None, device: str = "cpu") -> Embedder:
+    """An Embedder over the model of a recipe and the weights that `Global.pretrained_model` names."""
+    weights = recipe.global_.pretrained_model
+    model = build_model(recipe.arch, recipe.global_.reference_behaviour, pretrained=not weights).eval()
+    if weights:
+        load_weights(model, str(weights))
+    module: nn.Module = LayerFeatures(model, layer) if layer else deployed_module(recipe, model)
+    preprocess = recipe_preprocess(recipe)
+    runtime = TorchRuntime(module, torch.device(device))
+    shape = preprocess.image_shape or recipe.global_.image_shape
+    size = int(runtime(np.zeros((1, *shape), np.float32)).shape[1])
+    file = Path(str(weights)) / "model.safetensors" if weights else None
+    fingerprint = f"checkpoint:{sha256(file)}:{layer or ''}" if file and file.is_file() else "checkpoint:unsaved"
+    binarize = None if layer else recipe.global_.feature_binarize
+    return Embedder.of(runtime, preprocess, size, binarize, fingerprint, str(weights or recipe.name))

@@ -1,0 +1,129 @@
+"""The Embedder: pictures in, vectors out."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookalike.core.errors import BrokenImage, UserError
+from lookalike.core.progress import track
+from lookalike.deploy.model_folder import ModelFolder
+from lookalike.deploy.runtime import Floats, OnnxRuntime, Runtime
+from lookalike.images import Preprocess
+
+
+class Embedder:
+    """Turns pictures into vectors with a model folder.
+
+        model = Embedder("inference")
+        vectors = model.encode(["a.jpg", pil_image, array])     # (3, 512) float32
+
+    A picture is a path, bytes of a file, a Pillow image or an RGB array (H, W, 3) of uint8.
+    """
+
+    def __init__(self, folder: str | Path, *, threads: int | None = None) -> None:
+        opened = ModelFolder.open(folder)
+        self._set(
+            OnnxRuntime(opened.graph_file, threads), opened.preprocessing(), opened.size, opened.binarize,
+            opened.fingerprint, str(folder),
+        )  # fmt: skip
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: str | Path, *, layer: str | None = None, device: str = "cpu") -> Embedder:
+        """An Embedder over a training checkpoint (`output/RecModel/best_model`); this needs `lookalike[train]`.
+
+        `layer` names any module of the model, such as `backbone.blocks5`: its output, averaged over the picture where
+        it is a map, is the vector then.
+        """
+        # by name, so that nobody who uses a model folder needs torch
+        loaded = importlib.import_module("lookalike.deploy.checkpoint_runtime")
+        return loaded.embedder_of_checkpoint(checkpoint, layer=layer, device=device)
+
+    @classmethod
+    def of(cls, runtime: Runtime, preprocess: Preprocess, size: int, binarize: str | None, fingerprint: str,
+           name: str) -> Embedder:  # fmt: skip
+        """An Embedder over any runtime."""
+        made = cls.__new__(cls)
+        made._set(runtime, preprocess, size, binarize, fingerprint, name)
+        return made
+
+    def _set(self, runtime: Runtime, preprocess: Preprocess, size: int, binarize: str | None, fingerprint: str,
+             name: str) -> None:  # fmt: skip
+        self.runtime, self.preprocess, self.size = runtime, preprocess, size
+        self.binarize, self.fingerprint, self.name = binarize, fingerprint, name
+
+    def encode(
+        self,
+        pictures: Iterable[Any],
+        *,
+        batch_size: int = 32,
+        workers: int = 2,
+        progress: bool = False,
+        on_broken: Callable[[int, BrokenImage], None] | None = None,
+    ) -> NDArray[Any]:
+        """Vectors of pictures, (N, size) float32; of a binary model (N, size / 8) uint8, eight bits a byte.
+
+        A broken picture raises BrokenImage; with `on_broken` it is told there, by its position, and left out of the
+        result. Raises UserError where a vector is not finite.
+        """
+        listed = [pictures] if isinstance(pictures, (str, Path, bytes)) else list(pictures)
+        parts: list[NDArray[Any]] = []
+        batches = self._batches(listed, batch_size, workers, on_broken)
+        shown = track(batches, "embed", total=-(-len(listed) // batch_size), unit="batches") if progress else batches
+        for batch in shown:
+            if len(batch):
+                parts.append(self._finish(self.runtime(batch)))
+        width = self.size // 8 if self.binarize else self.size
+        if not parts:
+            return np.zeros((0, width), np.uint8 if self.binarize else np.float32)
+        return np.concatenate(parts)
+
+    def _batches(
+        self,
+        pictures: Sequence[Any],
+        batch_size: int,
+        workers: int,
+        on_broken: Callable[[int, BrokenImage], None] | None,
+    ) -> Iterator[Floats]:
+        def read(picture: Any) -> Floats | BrokenImage:
+            try:
+                return np.asarray(self.preprocess(picture), dtype=np.float32)
+            except BrokenImage as error:
+                return error
+
+        with ThreadPoolExecutor(max_workers=max(workers, 1)) as pool:
+            waiting: list[Any] = []
+
+            def submit(start: int) -> None:
+                # the next batch is read while this one is computed, and no more than that is held
+                for picture in pictures[start : start + batch_size]:
+                    waiting.append(pool.submit(read, picture))
+
+            submit(0)
+            for start in range(0, len(pictures), batch_size):
+                current, waiting[:] = list(waiting), []
+                submit(start + batch_size)
+                good: list[Floats] = []
+                for offset, future in enumerate(current):
+                    result = future.result()
+                    if not isinstance(result, BrokenImage):
+                        good.append(result)
+                    elif on_broken is None:
+                        raise result
+                    else:
+                        on_broken(start + offset, result)
+                yield np.stack(good) if good else np.zeros((0,), np.float32)
+
+    def _finish(self, features: Floats) -> NDArray[Any]:
+        if not np.isfinite(features).all():
+            raise UserError(f"{self.name}: the model gives values that are not finite; was its training sound?")
+        if self.binarize is None:
+            return features
+        threshold = 0.5 if self.binarize == "round" else 0.0
+        return np.packbits(features > threshold, axis=1)

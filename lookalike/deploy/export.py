@@ -1,0 +1,168 @@
+"""From a recipe with weights to a model folder."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lookalike.core.errors import LookalikeError, UserError, missing_extra
+from lookalike.core.files import atomic_folder
+from lookalike.core.log import logger, warn_once
+from lookalike.deploy.model_folder import GRAPH, ModelFolder
+from lookalike.deploy.preprocessing import recipe_preprocess
+from lookalike.deploy.runtime import OnnxRuntime
+from lookalike.model import RecModel, build_model, load_weights
+from lookalike.recipe import Recipe
+
+PARITY = 1e-4
+"""Largest difference allowed between the exported graph and the PyTorch model, relative to the largest value."""
+
+
+@dataclass
+class ExportResult:
+    """Where the model folder is, and how far its features are from those of the PyTorch model."""
+
+    folder: str
+    size: int
+    fingerprint: str
+    largest_difference: float
+
+
+class Deployed(nn.Module):
+    """What is exported: pictures to one tensor.
+
+    The output named by `Arch.infer_output_key`; softmax where `Arch.infer_add_softmax` is true; L2 normalisation at the
+    end of a feature where `Global.feature_normalize` is true.
+    """
+
+    def __init__(self, model: RecModel, key: str, softmax: bool, normalize: bool) -> None:
+        super().__init__()
+        self.model, self.key, self.softmax, self.normalize = model, key, softmax, normalize
+
+    def forward(self, images: Tensor) -> Tensor:
+        output = self.model.embed(images, self.key)
+        if self.softmax:
+            output = output.softmax(dim=1)
+        if self.normalize:
+            output = nn.functional.normalize(output, dim=1)
+        return output
+
+
+def deployed_module(recipe: Recipe, model: RecModel) -> Deployed:
+    """The module that a recipe exports: heads that no output needs are dropped, branches fused where they can be."""
+    arch = recipe.arch
+    key = str(arch.get("infer_output_key") or "features")
+    model = copy.deepcopy(model).float().cpu().eval()
+    known = ["backbone", "features"] + (["neck"] if arch.get("Neck") else []) + (["logits"] if arch.get("Head") else [])
+    if key not in known:
+        raise UserError(f"{recipe.name}: Arch.infer_output_key is '{key}'; this model has {', '.join(known)}")
+    softmax = arch.get("infer_add_softmax")
+    softmax = key == "logits" if softmax is None else bool(softmax)
+    if softmax and key != "logits":
+        warn_once(f"Arch.infer_add_softmax is true although the output is '{key}': its values will sum to one")
+    if key != "logits":
+        model.head = None
+    if hasattr(model, "fuse"):
+        model.fuse()
+    normalize = bool(recipe.global_.feature_normalize) and key != "logits" and not softmax
+    return Deployed(model, key, softmax, normalize).eval()
+
+
+def export(recipe: Recipe, folder: str | Path | None = None, *, metrics: dict[str, float] | None = None) -> ExportResult:
+    """Write the model folder of a recipe and the weights that `Global.pretrained_model` names.
+
+    `folder` is `Global.save_inference_dir` by default. The graph has a dynamic batch; its features are compared with
+    those of the PyTorch model and the folder is only put in place when they agree within PARITY.
+    """
+    settings = recipe.global_
+    weights = settings.pretrained_model or settings.checkpoints
+    model = build_model(recipe.arch, settings.reference_behaviour, pretrained=not weights)
+    if weights:
+        load_weights(model, str(weights))
+    elif not (recipe.arch.get("Backbone") or {}).get("pretrained"):
+        raise UserError(
+            f"{recipe.name}: nothing to export, the weights would be random; name them with "
+            "-o Global.pretrained_model=output/RecModel/best_model"
+        )
+    return export_model(recipe, model, Path(folder or settings.save_inference_dir), weights, metrics)
+
+
+def export_model(
+    recipe: Recipe, model: RecModel, folder: Path, weights: str | None, metrics: dict[str, float] | None = None
+) -> ExportResult:
+    """Write the model folder of a model in memory."""
+    module = deployed_module(recipe, model)
+    preprocess = recipe_preprocess(recipe)
+    shape = list(preprocess.image_shape or recipe.global_.image_shape)
+    torch.manual_seed(0)
+    example = torch.randn(2, *shape)
+    with torch.inference_mode():
+        expected = module(example).numpy()
+    with atomic_folder(folder) as part:
+        _write_graph(module, example, part / GRAPH)
+        run = OnnxRuntime(part / GRAPH)
+        difference = max(_difference(run(example.numpy()), expected), _difference(run(example.numpy()[:1]), expected[:1]))
+        if not difference <= PARITY:
+            raise LookalikeError(
+                f"the exported graph differs from the model by {difference:.2g} of its largest value (allowed {PARITY}); "
+                f"{folder} was left as it was"
+            )
+        written = ModelFolder(
+            path=part,
+            shape=shape,
+            size=int(expected.shape[1]),
+            normalized=module.normalize,
+            binarize=str(recipe.global_.feature_binarize) if recipe.global_.feature_binarize else None,
+            preprocess=preprocess.to_json(),
+            fingerprint="",
+            output=module.key,
+            license=recipe.global_.license,
+            made_from={"recipe": recipe.name, "weights": str(weights) if weights else None, "torch": torch.__version__},
+            metrics=metrics or {},
+        )
+        written.fingerprint = written.computed_fingerprint()
+        written.write()
+    logger.info(f"exported {module.key} ({expected.shape[1]}) to {folder}, largest difference {difference:.1e}")
+    return ExportResult(str(folder), int(expected.shape[1]), written.fingerprint, difference)
+
+
+def _write_graph(module: nn.Module, example: Tensor, file: Path) -> None:
+    try:
+        import onnx  # noqa: F401 (torch asks for it in the middle of an export)
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise missing_extra("onnx", "train", "export") from error
+    noisy = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    before = [each.level for each in noisy]
+    for each in noisy:
+        each.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program: Any = torch.onnx.export(
+                module,
+                (example,),
+                dynamo=True,
+                input_names=["images"],
+                output_names=["features"],
+                dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+                verbose=False,
+            )
+            program.save(str(file), external_data=False)
+    except Exception as error:  # the exporter raises whatever a module's operations raise
+        raise LookalikeError(f"the model could not be exported to ONNX: {str(error).strip().splitlines()[0]}") from error
+    finally:
+        for each, level in zip(noisy, before, strict=True):
+            each.setLevel(level)
+
+
+def _difference(actual: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.abs(actual - expected).max() / max(np.abs(expected).max(), 1e-12))

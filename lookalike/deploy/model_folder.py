@@ -1,0 +1,107 @@
+"""The model folder: what `export` writes and everything downstream reads. No training code is needed to use it.
+
+    inference/
+      model.onnx      the graph with its weights; its last step is the L2 normalisation where the recipe asks for it
+      model.json      preprocessing, feature size and kind, fingerprint, licence, what it was made from
+      README.md       the model card
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lookalike.core.errors import UserError
+from lookalike.core.files import sha256, write_json
+from lookalike.images import Preprocess
+
+MANIFEST = "model.json"
+GRAPH = "model.onnx"
+FORMAT = 1
+
+
+@dataclass
+class ModelFolder:
+    """The manifest of a model folder. `binarize` is None, `sign` or `round`; `shape` is C, H, W of the input."""
+
+    path: Path
+    shape: list[int]
+    size: int
+    normalized: bool
+    binarize: str | None
+    preprocess: Any
+    fingerprint: str
+    output: str = "features"
+    graph: str = GRAPH
+    license: str | None = None
+    made_from: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    format: int = FORMAT
+
+    @classmethod
+    def open(cls, path: str | Path) -> ModelFolder:
+        """Read a model folder. Raises UserError when it is none, or was written by a newer version."""
+        path = Path(path)
+        file = path / MANIFEST
+        if not file.is_file():
+            what = "is not a model folder" if path.is_dir() else "does not exist"
+            raise UserError(f"{path} {what}: no {MANIFEST} there (lookalike export writes one)")
+        try:
+            values = json.loads(file.read_text(encoding="utf-8"))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise UserError(f"{file} is damaged: {error}") from None
+        if not isinstance(values, dict) or values.get("format") != FORMAT:
+            told = values.get("format") if isinstance(values, dict) else None
+            raise UserError(f"{file}: format {told} is not the format {FORMAT} that this version reads")
+        try:
+            folder = cls(path=path, **values)
+        except TypeError as error:
+            raise UserError(f"{file} is damaged: {error}") from None
+        if not folder.graph_file.is_file():
+            raise UserError(f"{path} is damaged: {folder.graph} is missing")
+        return folder
+
+    @property
+    def graph_file(self) -> Path:
+        return self.path / Path(self.graph).name
+
+    def preprocessing(self) -> Preprocess:
+        """The preprocessing that the model was scored with."""
+        return Preprocess.from_json(self.preprocess)
+
+    def verify(self) -> None:
+        """Raise UserError when the files are not those that the fingerprint was made of."""
+        if self.computed_fingerprint() != self.fingerprint:
+            raise UserError(f"{self.path}: the files do not fit the fingerprint in {MANIFEST}; export the model again")
+
+    def computed_fingerprint(self) -> str:
+        """Hash of graph, weights, preprocessing and feature kind; not of metrics, card or licence."""
+        kind = [self.output, self.size, self.normalized, self.binarize]
+        described = json.dumps([self.preprocess, self.shape, kind], sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256((sha256(self.graph_file) + described).encode()).hexdigest()
+
+    def write(self) -> None:
+        """Write the manifest and the model card."""
+        values = {key: value for key, value in asdict(self).items() if key != "path"}
+        write_json(self.path / MANIFEST, values)
+        (self.path / "README.md").write_text(self._card(), encoding="utf-8")
+
+    def _card(self) -> str:
+        kind = f"{self.size} bits ({self.binarize})" if self.binarize else f"{self.size} numbers"
+        lines = [
+            "# Image embedding model",
+            "",
+            f"- Input: picture, preprocessed to {'x'.join(map(str, self.shape))} as `model.json` says",
+            f"- Output: `{self.output}`, {kind}{', L2-normalised' if self.normalized else ''}",
+            f"- Fingerprint: `{self.fingerprint}`",
+            f"- Licence: {self.license or 'not stated'}",
+        ]
+        lines += [f"- {name}: {value}" for name, value in self.made_from.items() if value]
+        if self.metrics:
+            lines += ["", "| figure | value |", "|---|---|"]
+            lines += [f"| {name} | {value:.4f} |" for name, value in self.metrics.items()]
+        use = ["", "Use:", "", "    from lookalike import Embedder", '    vectors = Embedder("this folder").encode(["a.jpg"])', ""]
+        return "\n".join(lines + use)

@@ -1,0 +1,38 @@
+"""The preprocessing that a recipe scores with: the one that is exported, so that what was measured is what is used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from lookalike.core.errors import UserError
+from lookalike.images import Preprocess
+from lookalike.recipe import Recipe
+
+
+def recipe_preprocess(recipe: Recipe) -> Preprocess:
+    """`RecPreProcess.transform_ops` where a recipe has them, else the transforms of its evaluation.
+
+    Raises UserError where it has neither.
+    """
+    if recipe.rec_pre_process and recipe.rec_pre_process.get("transform_ops"):
+        return Preprocess(recipe.rec_pre_process["transform_ops"])
+    for block in _evaluation_blocks(recipe):
+        if operations := (block.get("dataset") or {}).get("transform_ops"):
+            return Preprocess(operations)
+    raise UserError(
+        f"{recipe.name}: neither RecPreProcess nor DataLoader.Eval has transform_ops, so the preprocessing is unknown"
+    )
+
+
+def _evaluation_blocks(recipe: Recipe) -> Iterator[Any]:
+    if recipe.data is None:
+        return
+    for section in (recipe.data.Eval, recipe.data.Validation):
+        if section is None:
+            continue
+        if "dataset" in section:
+            yield section
+        for key in ("Query", "Gallery", "Test", "Eval"):
+            if section.get(key):
+                yield section[key]

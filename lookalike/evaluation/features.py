@@ -1,0 +1,124 @@
+"""Features of all images of a loader.
+
+Encoded batch by batch, gathered over processes, in the order of the dataset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+
+from lookalike.core.errors import UserError
+from lookalike.core.progress import track
+from lookalike.evaluation.gather import gather_json, gather_rows
+from lookalike.evaluation.loader import EvaluationLoader, broken_images, image_paths
+from lookalike.evaluation.loss import Loss, LossMeans
+
+Binarise = Literal["round", "sign"]
+Encode = Callable[[torch.Tensor], "torch.Tensor | Mapping[str, torch.Tensor]"]
+"""Images (N, C, H, W) as the loader gives them -> features (N, D), or a dict that holds them."""
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """Features (N, D) of the images of a dataset, and for each its label, camera and row of the dataset.
+
+    `paths` has the file of each image where the loader knows it, `broken` (path, reason) of those left out.
+    """
+
+    features: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+    cameras: npt.NDArray[np.int64] | None
+    indices: npt.NDArray[np.int64]
+    paths: list[str] | None
+    broken: list[tuple[str, str]]
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+
+def normalise(features: torch.Tensor) -> torch.Tensor:
+    """x / max(|x|, 1e-12) for each row: a zero vector stays zero."""
+    return F.normalize(features, p=2.0, dim=-1, eps=1e-12)
+
+
+def binarise(features: torch.Tensor, how: Binarise) -> torch.Tensor:
+    """Codes of features.
+
+    `round`: 2·round(x) - 1 for x in [0, 1], halves to even; `sign`: sign(x), where 0 stays 0.
+    """
+    if how == "round":
+        return torch.round(features) * 2 - 1
+    if how == "sign":
+        return torch.sign(features)
+    raise UserError(f"Global.feature_binarize must be 'round' or 'sign', got {how!r}")
+
+
+def collect_features(
+    encode: Encode,
+    loader: EvaluationLoader,
+    *,
+    feature_normalize: bool = True,
+    feature_binarize: Binarise | None = None,
+    feature_from: str = "features",
+    loss: Loss | None = None,
+    description: str = "images",
+) -> tuple[FeatureSet | None, dict[str, float]]:
+    """Features of all images of a loader and the means of its losses, on rank 0; None and nothing elsewhere.
+
+    Every process encodes its share. Rank 0 sorts the rows by their place in the dataset and keeps one of
+    each, so padding that fills up the last batches is cut and the result equals that of one process.
+    """
+    features, numbers, means = [], [], LossMeans()
+    has_cameras = False
+    with torch.no_grad():
+        for batch in track(loader, description, total=len(loader), unit="batches"):
+            outputs = encode(batch["image"])
+            encoded = outputs if isinstance(outputs, torch.Tensor) else _pick(outputs, feature_from)
+            if loss is not None:
+                means.add(loss, outputs, batch["label"].to(encoded.device))
+            encoded = encoded.float()
+            if feature_normalize:
+                encoded = normalise(encoded)
+            if feature_binarize:
+                encoded = binarise(encoded, feature_binarize)
+            features.append(encoded.cpu())
+            has_cameras = "camera" in batch
+            cameras = batch["camera"] if has_cameras else torch.zeros_like(batch["label"])
+            columns = [batch["index"], batch["label"], cameras]
+            numbers.append(
+                torch.stack([column.reshape(-1).to("cpu", torch.int64) for column in columns], dim=1)
+            )
+    rows = gather_rows(torch.cat(features) if features else torch.empty(0, 0))
+    table = gather_rows(torch.cat(numbers) if numbers else torch.empty(0, 3, dtype=torch.int64))
+    notes = gather_json({"cameras": has_cameras, "broken": broken_images(loader), "loss": means.state()})
+    if rows is None or table is None or notes is None:
+        return None, {}
+    indices, keep = np.unique(table[:, 0].numpy(), return_index=True)
+    labels, cameras_of = table[keep, 1].numpy(), table[keep, 2].numpy()
+    paths = image_paths(loader)
+    broken = list(dict.fromkeys((path, reason) for note in notes for path, reason in note["broken"]))
+    found = FeatureSet(
+        rows[keep].numpy(),
+        labels,
+        cameras_of if any(note["cameras"] for note in notes) else None,
+        indices,
+        None if paths is None else [paths[index] for index in indices],
+        broken,
+    )
+    return found, LossMeans.merge(note["loss"] for note in notes)
+
+
+def _pick(outputs: Mapping[str, torch.Tensor], feature_from: str) -> torch.Tensor:
+    if feature_from not in outputs:
+        given = ", ".join(outputs) or "nothing"
+        raise UserError(
+            f"Global.retrieval_feature_from is '{feature_from}', but the model gives: {given}"
+        )
+    return outputs[feature_from]

@@ -1,0 +1,198 @@
+"""The gallery: enrolled pictures that answer "what is this?"."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from lookalike.core.errors import BrokenImage, UserError
+from lookalike.core.files import atomic_folder
+from lookalike.core.log import logger
+from lookalike.deploy import Embedder
+from lookalike.gallery.index import Index
+from lookalike.gallery.store import Store
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One enrolled picture that is near: its label, how near (1 is the same), and which picture it is."""
+
+    label: str
+    score: float
+    path: str
+    id: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Added:
+    """What `add` did: how many were enrolled, which were enrolled before, which are broken (path, reason)."""
+
+    added: int
+    known: list[str]
+    broken: list[tuple[str, str]]
+
+
+class Gallery:
+    """Pictures with labels and vectors, made with one model folder.
+
+        gallery = Gallery.create("products.gallery", Embedder("inference"))
+        gallery.add(["a.jpg", "b.jpg"], ["apple", "pear"])
+        gallery.search("x.jpg", k=5)
+
+    A gallery is a folder: `gallery.sqlite` holds everything, `index.faiss` is derived from it. The fingerprint of the model is
+    kept, and searching with another model is an error.
+    """
+
+    def __init__(self, folder: Path, embedder: Embedder, store: Store, about: dict[str, str]) -> None:
+        self.folder, self.embedder, self.store, self.about = folder, embedder, store, about
+        self._index: Index | None = None
+        self._index_version = ""
+
+    @classmethod
+    def create(cls, folder: str | Path, model: Embedder | str | Path) -> Gallery:
+        """Make an empty gallery. Raises UserError when the folder exists."""
+        folder = Path(folder)
+        embedder = model if isinstance(model, Embedder) else Embedder(model)
+        if folder.exists():
+            raise UserError(f"{folder} exists already; add to it with 'gallery add', or choose another name")
+        about = {
+            "kind": "binary" if embedder.binarize else "real",
+            "size": str(embedder.size),
+            "fingerprint": embedder.fingerprint,
+            "model": str(Path(embedder.name).resolve()),
+        }
+        with atomic_folder(folder) as part:
+            Store.create(part / "gallery.sqlite", about)
+        return cls.open(folder, embedder)
+
+    @classmethod
+    def open(cls, folder: str | Path, model: Embedder | str | Path | None = None) -> Gallery:
+        """Open a gallery with its model: the folder it was made with unless `model` names where that is now.
+
+        Raises UserError when the model is not the one that the gallery was made with.
+        """
+        folder = Path(folder)
+        store, about = Store.open(folder / "gallery.sqlite")
+        if model is None:
+            model = about["model"]
+            if not Path(model).exists():
+                raise UserError(f"{folder}: its model folder {model} is gone; name where it is now with --model")
+        embedder = model if isinstance(model, Embedder) else Embedder(model)
+        if embedder.fingerprint != about["fingerprint"]:
+            raise UserError(
+                f"{folder} was made with another model than {embedder.name} (fingerprints {about['fingerprint'][:12]} and "
+                f"{embedder.fingerprint[:12]}): its vectors cannot be compared; make the gallery again with this model"
+            )
+        return cls(folder, embedder, store, about)
+
+    def add(
+        self, pictures: Sequence[Any], labels: Sequence[str | int], *, progress: bool = False, batch_size: int = 32
+    ) -> Added:
+        """Enrol pictures under labels. Pictures whose path is enrolled already are left out, and so are broken ones.
+
+        Raises UserError when the two lists differ in length.
+        """
+        if len(pictures) != len(labels):
+            raise UserError(f"{len(pictures)} pictures but {len(labels)} labels")
+        names = [_name(picture) for picture in pictures]
+        known = self.store.known_paths([name for name in names if name])
+        seen: set[str] = set()
+        new = []
+        for position, name in enumerate(names):
+            if not name or (name not in known and name not in seen):
+                new.append(position)
+                seen.add(name)
+        broken: dict[int, str] = {}
+        vectors = self.embedder.encode(
+            [pictures[i] for i in new],
+            batch_size=batch_size,
+            progress=progress,
+            on_broken=lambda position, error: broken.__setitem__(position, error.reason),
+        )
+        kept = [i for position, i in enumerate(new) if position not in broken]
+        if kept:
+            self.store.add([names[i] for i in kept], [str(labels[i]) for i in kept], vectors)
+        told = [(names[new[position]], reason) for position, reason in broken.items()]
+        return Added(len(kept), [n for n in names if n in known], told)
+
+    def search(self, picture: Any, k: int = 5) -> list[Answer]:
+        """The k nearest enrolled pictures, nearest first."""
+        return self.search_many([picture], k)[0]
+
+    def search_many(
+        self,
+        pictures: Sequence[Any],
+        k: int = 5,
+        *,
+        progress: bool = False,
+        on_broken: Callable[[int, BrokenImage], None] | None = None,
+    ) -> list[list[Answer]]:
+        """`search` for several pictures at once; with `on_broken`, broken ones are told there and left out."""
+        vectors = self.embedder.encode(pictures, progress=progress, on_broken=on_broken)
+        return self.search_vectors(vectors, k) if len(vectors) else []
+
+    def search_vectors(self, vectors: NDArray[Any], k: int = 5) -> list[list[Answer]]:
+        """`search` for vectors that `Embedder.encode` gave."""
+        if k < 1:
+            raise UserError(f"k is {k}; it must be at least 1")
+        index = self.index()
+        if index.faiss.ntotal == 0:
+            raise UserError(f"{self.folder} is empty; enrol pictures with 'gallery add'")
+        scores, ids = index.search(vectors, k)
+        described = self.store.describe(sorted(set(ids.ravel().tolist())))
+        return [
+            [
+                Answer(described[i][1], float(score), described[i][0], int(i))
+                for i, score in zip(row_ids.tolist(), row_scores.tolist(), strict=True)
+                if i in described
+            ]
+            for row_ids, row_scores in zip(ids, scores, strict=True)
+        ]
+
+    def index(self) -> Index:
+        """The search index; made from the store when there is none, or when it is older than the store."""
+        version = self.store.version()
+        if self._index is not None and self._index_version == version:
+            return self._index
+        file = self.folder / "index.faiss"
+        told = self.folder / "index.version"
+        kind, size = self.about["kind"], int(self.about["size"])
+        index = None
+        if file.is_file() and told.is_file() and told.read_text() == version:
+            try:
+                index = Index.load(file, kind, size)
+            except RuntimeError:
+                logger.warning(f"{file} is damaged and is made again")
+        if index is None:
+            ids, vectors = self.store.vectors()
+            index = Index(kind, size, ids, vectors)
+            told.unlink(missing_ok=True)
+            index.save(file)
+            told.write_text(version)
+        self._index, self._index_version = index, version
+        return index
+
+    def info(self) -> dict[str, Any]:
+        """What the gallery holds."""
+        counts = self.store.counts()
+        return {
+            "gallery": str(self.folder),
+            "pictures": sum(counts.values()),
+            "labels": len(counts),
+            "size": int(self.about["size"]),
+            "kind": self.about["kind"],
+            "model": self.about["model"],
+            "fingerprint": self.about["fingerprint"],
+            "counts": counts,
+        }
+
+
+def _name(picture: Any) -> str:
+    return str(picture) if isinstance(picture, (str, Path)) else ""

@@ -1,0 +1,14 @@
+"""Losses, one family a file, and the weighted sum of several."""
+
+from lookalike.loss import (  # noqa: F401  (registers the losses)
+    cross_entropy,
+    pairwise_cosface,
+    supervised_contrastive,
+    triplet,
+    triplet_angular,
+)
+from lookalike.loss.base import Loss
+from lookalike.loss.combined import CombinedLoss, build_loss
+from lookalike.loss.registries import losses
+
+__all__ = ["CombinedLoss", "Loss", "build_loss", "losses"]

@@ -1,0 +1,78 @@
+"""What all losses share: which output they read, labels as a flat tensor, arithmetic in float32."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lookalike.core.errors import UserError
+
+
+class Loss(nn.Module, ABC):
+    """One term of the training loss.
+
+    `forward` takes the outputs of the model and the labels and gives `{output_key: value}`. A subclass writes
+    `value`. The arithmetic is float32 (float64 for float64 inputs) also under autocast: similarities of half
+    precision are too coarse for margins, and exponentials overflow in it.
+    """
+
+    output_key: str
+    """Name of the value among the results; the reference's name."""
+
+    def __init__(self, feature_from: str) -> None:
+        super().__init__()
+        self.feature_from = feature_from
+
+    @abstractmethod
+    def value(self, values: Tensor, labels: Tensor) -> Tensor:
+        """The loss of `values` (N, D), one row a sample, and `labels` as `read_labels` gives them."""
+
+    def forward(
+        self, outputs: Mapping[str, Tensor], labels: Tensor, batch: Mapping[str, Any] | None = None
+    ) -> dict[str, Tensor]:
+        """`{output_key: loss}`.
+
+        `outputs` is what the model gives, `labels` is (N,) or (N, 1). `batch` is the loader's whole batch,
+        for losses that look at more than the labels. Raises UserError when the output that the loss reads is
+        missing, or when the labels do not fit to it.
+        """
+        values = read_output(outputs, self.feature_from, self.output_key)
+        with torch.autocast(values.device.type, enabled=False):
+            return {self.output_key: self.value(values, self.read_labels(labels, values))}
+
+    def read_labels(self, labels: Tensor, values: Tensor) -> Tensor:
+        """The labels as (N,) on the device of the values. Raises UserError for another shape."""
+        if labels.numel() != len(values) or labels.dim() > 2:
+            raise UserError(
+                f"{self.output_key} needs one label a sample, (N,) or (N, 1); got labels of shape "
+                f"{tuple(labels.shape)} for '{self.feature_from}' of shape {tuple(values.shape)}"
+            )
+        return labels.reshape(-1).to(values.device)
+
+
+def read_output(outputs: Mapping[str, Tensor], key: str, reader: str) -> Tensor:
+    """The (N, D) output `key` of the model in float32 or float64; maps such as (N, D, 1, 1) are flattened.
+
+    Raises UserError that names the loss, the key and what the model gives.
+    """
+    value = outputs.get(key)
+    if value is None:
+        given = ", ".join(f"'{name}'" for name, output in outputs.items() if output is not None)
+        advice = (
+            "'logits' come from Arch.Head"
+            if key == "logits"
+            else "set 'feature_from' of the loss to one of these"
+        )
+        raise UserError(
+            f"{reader} reads the model's output '{key}', but the model gives {given or 'nothing'}; {advice}"
+        )
+    value = value.flatten(1) if value.dim() > 2 else value
+    if value.dim() != 2:
+        raise UserError(
+            f"{reader} needs '{key}' as one row a sample, (N, D), got the shape {tuple(value.shape)}"
+        )
+    return value if value.dtype is torch.float64 else value.float()

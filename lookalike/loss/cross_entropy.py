@@ -1,0 +1,97 @@
+"""Cross entropy, with label smoothing and soft labels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lookalike.core.errors import UserError
+from lookalike.core.numbers import Number
+from lookalike.loss.base import Loss
+from lookalike.loss.reduction import Reduction, reduce
+from lookalike.loss.registries import losses
+
+BATCHES_BETWEEN_CHECKS = 20
+"""How often labels on a GPU are looked at."""
+
+
+@losses.register("CELoss", "CrossEntropyLoss")
+class CELoss(Loss):
+    """L = -sum_c t_c log softmax(logits)_c, with t = (1 - epsilon) onehot(label) + epsilon / C.
+
+    Reads `logits` (N, C). Labels are class numbers (N,) or (N, 1), or soft labels (N, C) whose rows are
+    distributions. `reduction`: mean or sum over samples, or none for (N,). Smoothing: Szegedy et al.,
+    Rethinking the Inception Architecture, 2016, https://arxiv.org/abs/1512.00567.
+
+    The reference ignores an epsilon outside (0, 1), which is an error here except for 0; puts soft labels
+    through a softmax when epsilon is not set; and lets the gradient of a smoothed soft label flow.
+    `reference_behaviour=True` does the same.
+
+    Raises UserError for labels outside of 0 .. C-1.
+    """
+
+    output_key = "CELoss"
+
+    def __init__(
+        self, epsilon: Number | None = None, reduction: Reduction = "mean", reference_behaviour: bool = False
+    ) -> None:
+        super().__init__("logits")
+        if epsilon is not None and not 0 <= epsilon < 1 and not reference_behaviour:
+            raise UserError(f"CELoss: epsilon must be at least 0 and below 1, got {epsilon}")
+        self.epsilon = epsilon if epsilon is not None and 0 < epsilon < 1 else 0.0
+        self.reduction: Reduction = reduction
+        self.reference_behaviour = reference_behaviour
+        self._batches = 0
+        self._seen: tuple[Tensor, Tensor] | None = None
+
+    def read_labels(self, labels: Tensor, values: Tensor) -> Tensor:
+        samples, classes = values.shape
+        soft = labels.shape == (samples, classes) and (classes > 1 or labels.is_floating_point())
+        if soft:
+            return labels.to(values)
+        return self._within(super().read_labels(labels, values).long(), classes)
+
+    def _within(self, labels: Tensor, classes: int) -> Tensor:
+        """The labels, known to be class numbers. Raises UserError for one that is not.
+
+        Looking at values on a GPU waits for all work that is queued, so there it is done every 20th batch for
+        all since; until then a wrong label counts as the nearest class, where the kernel would end the
+        process.
+        """
+        if not labels.numel():
+            return labels
+        lowest, highest = torch.aminmax(labels)
+        if not labels.is_cpu:
+            if self._seen is not None:
+                lowest, highest = torch.minimum(lowest, self._seen[0]), torch.maximum(highest, self._seen[1])
+            self._seen = lowest, highest
+            self._batches += 1
+            if self._batches % BATCHES_BETWEEN_CHECKS != 1:
+                return labels.clamp(0, classes - 1)
+            self._seen = None
+        if int(lowest) < 0:
+            raise UserError(
+                f"CELoss: a label is {int(lowest)}, but class numbers start at 0: set relabel: True"
+            )
+        if int(highest) >= classes:
+            raise UserError(
+                f"CELoss: a label is {int(highest)}, but 'logits' has {classes} classes, 0 to {classes - 1}: raise "
+                f"Arch.Head.class_num to at least {int(highest) + 1} or set relabel: True"
+            )
+        return labels
+
+    def value(self, values: Tensor, labels: Tensor) -> Tensor:
+        if labels.dim() == 1:
+            terms = functional.cross_entropy(values, labels, reduction="none", label_smoothing=self.epsilon)
+        else:
+            terms = -(self._soft_target(labels) * functional.log_softmax(values, dim=1)).sum(dim=1)
+        return reduce(terms, self.reduction)
+
+    def _soft_target(self, labels: Tensor) -> Tensor:
+        if self.reference_behaviour:
+            if not self.epsilon:
+                return labels.softmax(dim=1).detach()
+        else:
+            labels = labels.detach()
+        return (1 - self.epsilon) * labels + self.epsilon / labels.shape[1]

@@ -1,0 +1,30 @@
+"""Models: backbones, necks, heads, stop layers, RecModel, and weights from elsewhere."""
+
+from lookalike.model.backbones.timm_models import Normalisation, backbone_normalisation
+from lookalike.model.build import build_backbone, build_head, build_model, build_neck
+from lookalike.model.rec_model import RecModel
+from lookalike.model.registries import backbones, heads, necks
+from lookalike.model.weights.load import LoadReport, load_weights
+from lookalike.model.weights.reference_layout import (
+    from_reference_state,
+    to_reference_key,
+    to_reference_state,
+)
+
+__all__ = [
+    "LoadReport",
+    "Normalisation",
+    "RecModel",
+    "backbone_normalisation",
+    "backbones",
+    "build_backbone",
+    "build_head",
+    "build_model",
+    "build_neck",
+    "from_reference_state",
+    "heads",
+    "load_weights",
+    "necks",
+    "to_reference_key",
+    "to_reference_state",
+]

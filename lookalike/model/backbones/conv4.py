@@ -1,0 +1,57 @@
+"""Conv4: the small plain network of the few-shot literature, for tiny pictures and training from scratch.
+
+Source: Matching Networks, https://arxiv.org/abs/1606.04080.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import nn
+
+from lookalike.core.errors import UserError
+from lookalike.model.layers import start_conv
+from lookalike.model.registries import backbones
+
+
+class ConvPool(nn.Sequential):
+    """3x3 convolution → batch norm → ReLU → 2x2 max pool."""
+
+    def __init__(self, channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = start_conv(nn.Conv2d(channels, out_channels, 3, padding=1, bias=False))
+        self.bn = nn.BatchNorm2d(out_channels)
+        self.act = nn.ReLU()
+        self.max_pool = nn.MaxPool2d(2)
+
+
+class Conv4(nn.Sequential):
+    """ConvPool `depth` times → average pool → flatten.
+
+    (N, C, H, W) → (N, width) with `pool: average`, (N, width * (H / 2^depth) * (W / 2^depth)) with `pool: none`.
+    """
+
+    def __init__(
+        self,
+        width: int = 64,
+        depth: int = 4,
+        pool: Literal["average", "none"] = "average",
+        input_image_channel: int = 3,
+    ) -> None:
+        super().__init__()
+        if width < 1 or depth < 1:
+            raise UserError(f"Conv4 needs a width and a depth of at least 1, got {width} and {depth}")
+        blocks = []
+        for index in range(depth):
+            channels = input_image_channel if index == 0 else width
+            blocks.append(ConvPool(channels, width))
+        self.blocks = nn.Sequential(*blocks)
+        if pool == "average":
+            self.avg_pool = nn.AdaptiveAvgPool2d(1)
+        self.flatten = nn.Flatten(1)
+        # without pooling the width of the output depends on the picture, so it cannot be checked when the
+        # model is built
+        self.size_decides_width = pool == "none"
+
+
+backbones.register("Conv4")(Conv4)

@@ -1,0 +1,123 @@
+"""Every network of timm as a backbone: `timm/<name>`, any argument of `timm.create_model` beside it.
+
+Without a stop layer a network is cut at its pooled features.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from lookalike.core.component import Component
+from lookalike.core.errors import LookalikeError, UserError, did_you_mean
+
+PREFIX = "timm/"
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """What the pretrained weights of a backbone expect of a picture: RGB in 0..1, (x - mean) / std."""
+
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    input_size: tuple[int, int, int] = (3, 224, 224)
+    interpolation: str = "bilinear"
+    crop_share: float = 0.875
+
+
+def is_timm(name: str) -> bool:
+    return name.startswith(PREFIX)
+
+
+def timm_name(component: Component) -> str:
+    """The name without `timm/`. Raises UserError that names the nearest network."""
+    import timm
+
+    name = component.name.removeprefix(PREFIX)
+    if not timm.is_model(name):
+        architecture = name.split(".")[0]
+        near = did_you_mean(architecture, timm.list_models())
+        raise component.place.error(f"timm has no network '{name}'{near or ' (see timm.list_models())'}")
+    return name
+
+
+def create(component: Component, pretrained: bool = False) -> nn.Module:
+    """Build a network of timm. Raises UserError for an argument that it does not take or weights that cannot be fetched."""
+    import timm
+
+    name = timm_name(component)
+    arguments: dict[str, Any] = {"num_classes": 0, **component.arguments}
+    if "class_num" in arguments:
+        arguments["num_classes"] = arguments.pop("class_num")
+    if "checkpoint_path" in arguments:
+        raise component.place_of("checkpoint_path").error(
+            "use 'pretrained: PATH' to load weights from a file"
+        )
+    try:
+        return timm.create_model(name, pretrained=pretrained, **arguments)
+    except TypeError as error:
+        raise component.place.error(f"timm's {name} does not take these arguments: {error}") from error
+    except Exception as error:
+        if not pretrained:
+            raise component.place.error(f"timm cannot build {name}: {error}") from error
+        raise LookalikeError(
+            f"{component.place}: the pretrained weights of {name} cannot be fetched from the hub "
+            f"({_first_line(error)}); with 'pretrained: PATH' they are read from a file"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def classifier_keys(module: nn.Module) -> set[str]:
+    """Keys of the classifier of a network of timm, which is not there when it is cut at its pooled features."""
+    configuration = getattr(module, "pretrained_cfg", None) or {}
+    names = configuration.get("classifier") or ()
+    names = (names,) if isinstance(names, str) else tuple(names)
+    present = set(module.state_dict())
+    return {f"{name}.{kind}" for name in names for kind in ("weight", "bias")} - present
+
+
+def layer_matcher(module: nn.Module) -> Any:
+    """How timm groups the parameters of a network from stem to end; None where it does not say."""
+    group = getattr(module, "group_matcher", None)
+    return group() if callable(group) else None
+
+
+def input_size(module: nn.Module) -> tuple[int, int, int]:
+    """Shape of the pictures that a network of timm was built for."""
+    size = (getattr(module, "pretrained_cfg", None) or {}).get("input_size") or (3, 224, 224)
+    patches = getattr(module, "patch_embed", None)
+    own = getattr(patches, "img_size", None)
+    height, width = own if isinstance(own, (tuple, list)) else size[1:]
+    channels = getattr(module, "in_chans", None) or size[0]
+    return int(channels), int(height), int(width)
+
+
+def backbone_normalisation(name: str) -> Normalisation:
+    """Mean, standard deviation and input size that a backbone's pretrained weights expect.
+
+    Raises UserError for an unknown name.
+    """
+    if not is_timm(name):
+        from lookalike.model.registries import backbones
+
+        backbones.entry(name)
+        return Normalisation()
+    import timm
+
+    component = Component(name)
+    found = timm.get_pretrained_cfg(timm_name(component))
+    if found is None:
+        raise UserError(f"timm knows no input size and normalisation for '{name}'")
+    return Normalisation(
+        tuple(found.mean),
+        tuple(found.std),
+        tuple(found.input_size),
+        found.interpolation,
+        float(found.crop_pct or 1.0),
+    )

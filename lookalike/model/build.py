@@ -1,0 +1,235 @@
+"""Building a model from what a recipe holds under `Arch`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from lookalike.core.component import Component, Place, Section
+from lookalike.core.errors import did_you_mean
+from lookalike.core.log import logger, warn_once
+from lookalike.model import backbones as _backbones  # noqa: F401  fills the registry
+from lookalike.model import heads as _heads  # noqa: F401
+from lookalike.model import necks as _necks  # noqa: F401
+from lookalike.model.backbones import timm_models
+from lookalike.model.batch_norm import use_biased_running_variance
+from lookalike.model.freezing import freeze
+from lookalike.model.rec_model import BackboneFacts, RecModel
+from lookalike.model.registries import backbones, heads, necks
+from lookalike.model.shapes import output_shape
+from lookalike.model.stop_layers import DOCUMENT_NAMES, cut, layer_path
+from lookalike.model.weights.load import load_weights
+from lookalike.model.weights.urls import pretrained_url
+
+_PRETRAINED = ("pretrained", "use_ssld", "use_ssld_stage1_pretrained")
+_ARCH_KEYS = (
+    "name",
+    "infer_output_key",
+    "infer_add_softmax",
+    "is_rec",
+    "Backbone",
+    "BackboneStopLayer",
+    "Neck",
+    "Head",
+    "head_feature_from",
+    "freeze",
+    "freeze_norm_statistics",
+)
+_NO_EFFECT = {
+    "use_sync_bn": "synchronised batch norm is a setting of the engine",
+}
+
+
+def build_backbone(
+    section: Any,
+    path: str = "Arch.Backbone",
+    *,
+    stop_layer: str | None = None,
+    stop_place: Place | None = None,
+    pretrained: bool = True,
+) -> nn.Module:
+    """Build a backbone, cut it at the stop layer, and load its pretrained weights.
+
+    `section` names a registered backbone or `timm/<name>`, with `pretrained: true | path | URL` among its
+    arguments; `pretrained=False` leaves that aside (for a model whose weights come from a checkpoint anyway).
+    The module carries `facts`: its name, the keys of weights that the cut left out, timm's grouping of its
+    layers.
+
+    Raises UserError for an unknown name, argument, layer or file.
+    """
+    component = Component.of(section, path)
+    options = {key: component.arguments.get(key, False) for key in _PRETRAINED}
+    arguments = {key: value for key, value in component.arguments.items() if key not in _PRETRAINED}
+    plain = Component(component.name, arguments, component.place)
+    from_timm = timm_models.is_timm(component.name)
+    wanted = options["pretrained"] if pretrained else False
+    if not isinstance(wanted, (bool, str)):
+        raise component.place_of("pretrained").error(f"must be true, false, a path or a URL, got {wanted!r}")
+    if from_timm:
+        module = timm_models.create(plain, pretrained=wanted is True)
+    else:
+        module = backbones.build(plain)
+    before = set(module.state_dict())
+    removed = timm_models.classifier_keys(module) if from_timm else set()
+    matcher = timm_models.layer_matcher(module) if from_timm else None
+    shape = timm_models.input_size(module) if from_timm else (3, 224, 224)
+    if stop_layer is not None and not (from_timm and _is_pooled_cut(module, stop_layer)):
+        module = cut(module, stop_layer, stop_place)
+    removed |= before - set(module.state_dict())
+    module.facts = BackboneFacts(component.name, frozenset(removed), matcher, shape)  # type: ignore[assignment]
+    if wanted and not (from_timm and wanted is True):
+        source = (
+            wanted
+            if isinstance(wanted, str)
+            else pretrained_url(
+                component.name,
+                ssld=bool(options["use_ssld"]),
+                ssld_stage1=bool(options["use_ssld_stage1_pretrained"]),
+                place=component.place,
+            )
+        )
+        load_weights(module, source)
+    return module
+
+
+def _is_pooled_cut(module: nn.Module, name: str) -> bool:
+    """Whether a stop layer names the end of the reference's networks, where one of timm is cut anyway."""
+    path = layer_path(name)
+    path = DOCUMENT_NAMES.get(path, path)
+    return path == "flatten" and path not in dict(module.named_modules())
+
+
+def build_neck(section: Any, path: str = "Arch.Neck", reference_behaviour: bool = False) -> nn.Module:
+    """Build a neck. Raises UserError for an unknown name or argument."""
+    return necks.build(section, path, reference_behaviour=reference_behaviour)
+
+
+def build_head(section: Any, path: str = "Arch.Head", reference_behaviour: bool = False) -> nn.Module:
+    """Build a head. Raises UserError for an unknown name or argument."""
+    return heads.build(section, path, reference_behaviour=reference_behaviour)
+
+
+def build_model(
+    arch: Mapping[str, Any],
+    reference_behaviour: bool = False,
+    pretrained: bool = True,
+    image_shape: tuple[int, int, int] | None = None,
+) -> RecModel:
+    """Build the model of a recipe from its `Arch` block.
+
+    `reference_behaviour` keeps the running variance of batch norms as Paddle does; `pretrained=False` skips
+    the download of the backbone's weights, for a model that gets those of a checkpoint; `image_shape` (C, H,
+    W) lets the sizes be checked where they depend on that of the pictures.
+
+    Raises UserError for unknown names and arguments, and for parts whose sizes do not fit.
+    """
+    place = arch.place if isinstance(arch, Section) and arch.place.path else Place("Arch")
+    _check_keys(arch, place)
+    for key, reason in _NO_EFFECT.items():
+        if key in arch:
+            warn_once(f"{place}: '{key}' has no effect: {reason}")
+    stop = arch.get("BackboneStopLayer")
+    stop_place = _place(stop, place.at("BackboneStopLayer"))
+    if stop is not None and not (isinstance(stop, Mapping) and isinstance(stop.get("name"), str)):
+        raise stop_place.error(f"expected {{name: LAYER}}, got {stop!r}")
+    backbone = build_backbone(
+        arch["Backbone"],
+        str(place.at("Backbone")),
+        stop_layer=stop["name"] if stop else None,
+        stop_place=stop_place,
+        pretrained=pretrained,
+    )
+    neck = (
+        build_neck(arch["Neck"], str(place.at("Neck")), reference_behaviour=reference_behaviour)
+        if arch.get("Neck")
+        else None
+    )
+    head = (
+        build_head(arch["Head"], str(place.at("Head")), reference_behaviour=reference_behaviour)
+        if arch.get("Head")
+        else None
+    )
+    source = arch.get("head_feature_from", "neck")
+    if source not in ("neck", "backbone"):
+        raise place.at("head_feature_from").error(f"must be 'neck' or 'backbone', got {source!r}")
+    _check_sizes(arch, place, backbone, neck, head, source, image_shape)
+    model = RecModel(
+        backbone,
+        neck,
+        head,
+        source,
+        arch.get("infer_output_key"),
+        bool(arch.get("infer_add_softmax", False)),
+    )
+    if reference_behaviour:
+        use_biased_running_variance(model)
+    if arch.get("freeze"):
+        _freeze(model, arch, place)
+    return model
+
+
+def _place(value: Any, default: Place) -> Place:
+    return value.place if isinstance(value, Section) else default
+
+
+def _check_keys(arch: Mapping[str, Any], place: Place) -> None:
+    name = arch.get("name", "RecModel")
+    if name != "RecModel":
+        raise place.at("name").error(f"unknown architecture '{name}' (known: RecModel)")
+    for key in arch:
+        if key not in _ARCH_KEYS and key not in _NO_EFFECT:
+            raise place.error(
+                f"unknown key '{key}'{did_you_mean(key, _ARCH_KEYS) or '.'} (accepts: {', '.join(_ARCH_KEYS)})"
+            )
+    if not arch.get("Backbone"):
+        raise place.error("a RecModel needs a Backbone")
+
+
+def _freeze(model: RecModel, arch: Mapping[str, Any], place: Place) -> None:
+    patterns = arch["freeze"]
+    patterns = [patterns] if isinstance(patterns, str) else patterns
+    if not isinstance(patterns, (list, tuple)) or not all(isinstance(pattern, str) for pattern in patterns):
+        raise place.at("freeze").error(f"must be a list of names, got {patterns!r}")
+    norms = freeze(model, patterns, place.at("freeze"))
+    if arch.get("freeze_norm_statistics", True):
+        model.frozen_norms = norms
+        model.train(model.training)
+    count = sum(parameter.numel() for parameter in model.parameters() if not parameter.requires_grad)
+    logger.info("%d parameters are frozen (%s)", count, ", ".join(patterns))
+
+
+def _check_sizes(
+    arch: Mapping[str, Any],
+    place: Place,
+    backbone: nn.Module,
+    neck: nn.Module | None,
+    head: nn.Module | None,
+    head_source: str,
+    image_shape: tuple[int, int, int] | None,
+) -> None:
+    """Refuse parts that do not fit, naming both of them."""
+    facts: BackboneFacts = backbone.facts  # type: ignore[assignment]
+    shape: tuple[int, ...] | None = None
+    if image_shape is not None or not getattr(backbone, "size_decides_width", False):
+        shape = output_shape(backbone, image_shape or facts.image_shape)
+    flat = None
+    if shape is not None and (image_shape is not None or math.prod(shape[1:]) == 1):
+        # maps that are flattened depend on the size of the pictures, which is not always known here
+        flat = math.prod(shape)
+    whole = given = (f"{place.at('Backbone')} ({facts.name})", flat)
+    for part, key in ((neck, "Neck"), (head, "Head")):
+        if part is None:
+            continue
+        label = f"{place.at(key)} ({Component.of(arch[key]).name})"
+        source = whole if key == "Head" and head_source == "backbone" else given
+        offered = shape[0] if getattr(part, "takes_maps", False) and shape else source[1]
+        taken = getattr(part, "in_features", None)
+        if taken is not None and offered is not None and taken != offered:
+            raise place.error(
+                f"{label} takes {taken} features, but {source[0]} gives {offered}: make them equal"
+            )
+        if key == "Neck":
+            given = (label, getattr(part, "out_features", None) or (source[1] if taken is None else None))

@@ -1,0 +1,114 @@
+"""Heads with a margin: class scores from the cosine between an embedding and the weight of each class.
+
+With labels and in training they give scaled scores in which the own class is made harder; otherwise the plain
+cosine. The weight is stored (classes, embedding), one row a class.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lookalike.core.numbers import Number
+from lookalike.model.attributes import xavier_normal
+from lookalike.model.registries import heads
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """Each row divided by its length, in float32. A zero row stays zero and gets no gradient (the reference gives NaN)."""
+    vectors = vectors.float()
+    squared = vectors.square().sum(dim=1, keepdim=True)
+    alive = squared > 1e-24
+    return vectors * torch.where(alive, squared, 1.0).rsqrt() * alive
+
+
+class MarginHead(nn.Module):
+    """Cosine classifier. (N, embedding_size) → (N, class_num)."""
+
+    transposed_in_reference = ("weight",)  # stored there as (embedding, classes)
+
+    def __init__(self, embedding_size: int, class_num: int) -> None:
+        super().__init__()
+        self.in_features, self.class_num = embedding_size, class_num
+        self.weight = nn.Parameter(torch.empty(class_num, embedding_size))
+        with torch.no_grad():
+            xavier_normal()(self.weight)
+
+    def forward(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
+        cosine = F.linear(unit(features.flatten(1)), unit(self.weight)).float()
+        if labels is None or not self.training:
+            return cosine
+        return self.with_margin(cosine, labels.reshape(-1, 1))
+
+    def with_margin(self, cosine: Tensor, labels: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+@heads.register("ArcMargin")
+class ArcMargin(MarginHead):
+    """s * cos(θ + m) for the own class, s * cos θ for the others.
+
+    Where θ + m passes π (cos θ <= -cos m) the own class gets s * (cos θ - m sin m); with `easy_margin` the
+    margin is added only where cos θ > 0. Source: ArcFace, https://arxiv.org/abs/1801.07698.
+    """
+
+    def __init__(
+        self,
+        embedding_size: int,
+        class_num: int,
+        margin: Number = 0.5,
+        scale: Number = 80.0,
+        easy_margin: bool = False,
+    ) -> None:
+        super().__init__(embedding_size, class_num)
+        self.margin, self.scale, self.easy_margin = margin, scale, easy_margin
+
+    def with_margin(self, cosine: Tensor, labels: Tensor) -> Tensor:
+        own = cosine.gather(1, labels)
+        # in half precision a cosine may exceed 1 by more than the 1e-6 that keeps the root away from 0
+        sine = (1.0 - own.square() + 1e-6).clamp_min(1e-7).sqrt()
+        hard = own * math.cos(self.margin) - sine * math.sin(self.margin)
+        if self.easy_margin:
+            hard = torch.where(own > 0, hard, own)
+        else:
+            fallback = own - self.margin * math.sin(self.margin)
+            hard = torch.where(own > -math.cos(self.margin), hard, fallback)
+        return cosine.scatter(1, labels, hard) * self.scale
+
+
+@heads.register("CosMargin")
+class CosMargin(MarginHead):
+    """s * (cos θ - m) for the own class, s * cos θ for the others. Source: CosFace, https://arxiv.org/abs/1801.09414.
+
+    The reference fails without labels; here that gives the cosine, as in the other heads.
+    """
+
+    def __init__(
+        self, embedding_size: int, class_num: int, margin: Number = 0.35, scale: Number = 64.0
+    ) -> None:
+        super().__init__(embedding_size, class_num)
+        self.margin, self.scale = margin, scale
+
+    def with_margin(self, cosine: Tensor, labels: Tensor) -> Tensor:
+        return cosine.scatter(1, labels, cosine.gather(1, labels) - self.margin) * self.scale
+
+
+@heads.register("CircleMargin")
+class CircleMargin(MarginHead):
+    """s * a (cos θ - (1 - m)), a = max(1 + m - cos θ, 0), for the own class; s * b (cos θ - m), b = max(cos θ + m, 0), else.
+
+    a and b get no gradient. Source: Circle Loss, https://arxiv.org/abs/2002.10857.
+    """
+
+    def __init__(self, embedding_size: int, class_num: int, margin: Number, scale: Number) -> None:
+        super().__init__(embedding_size, class_num)
+        self.margin, self.scale = margin, scale
+
+    def with_margin(self, cosine: Tensor, labels: Tensor) -> Tensor:
+        own = cosine.gather(1, labels)
+        own = (1.0 + self.margin - own).relu().detach() * (own - (1.0 - self.margin))
+        others = (cosine + self.margin).relu().detach() * (cosine - self.margin)
+        return others.scatter(1, labels, own) * self.scale

@@ -1,0 +1,110 @@
+"""Cutting a backbone at a named layer, and looking at the output of any layer.
+
+Where the layers on the way run one after the other (all backbones of our own), everything behind the named
+one is deleted. Inside a residual block, or in a network of timm, the network is traced (torch.fx) and only
+what leads to the named layer is kept. The keys of the weights stay as they were, and what is left can be
+compiled and exported.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from typing import Any
+
+from torch import Tensor, nn
+
+from lookalike.core.component import Place
+from lookalike.core.errors import UserError
+
+DOCUMENT_NAMES = {"flatten_0": "flatten", "adaptive_avg_pool2d_0": "avg_pool"}
+"""Layer names in older documents of the reference, and what they are called in its code and here."""
+
+
+def layer_path(name: str) -> str:
+    """`stages[3][1].act` → `stages.3.1.act`."""
+    return re.sub(r"\[(\d+)\]", r".\1", name.strip()).lstrip(".")
+
+
+def find_layer(module: nn.Module, name: str, place: Place | None = None, what: str = "layer") -> str:
+    """The dotted path of a named layer. Raises UserError that lists the nearest names."""
+    known = dict(module.named_modules())
+    path = layer_path(name)
+    path = path if path in known else DOCUMENT_NAMES.get(path, path)
+    if path and path in known:
+        return path
+    raise (place or Place()).error(
+        f"there is no {what} '{name}'; nearest: {', '.join(_nearest(path, list(known)))}"
+    )
+
+
+def _nearest(path: str, known: list[str]) -> list[str]:
+    import difflib
+
+    near = difflib.get_close_matches(path, known, n=6, cutoff=0.5)
+    top = [name for name in known if name and "." not in name]
+    return (near + [name for name in top if name not in near])[:10]
+
+
+def cut(module: nn.Module, name: str, place: Place | None = None) -> nn.Module:
+    """The network that ends with the named layer; the given one must not be used afterwards.
+
+    Raises UserError for a name that does not exist, and for a layer that cannot be traced.
+    """
+    path = find_layer(module, name, place, "layer for BackboneStopLayer")
+    if isinstance(module.get_submodule(path), (nn.ModuleList, nn.ModuleDict)):
+        inside = ", ".join(f"{path}.{child}" for child in dict(module.get_submodule(path).named_children()))
+        raise (place or Place()).error(f"'{name}' is a list of layers, name one of them: {inside}")
+    container, parts, done = module, path.split("."), 0
+    while isinstance(container, nn.Sequential):
+        children = list(container._modules)
+        for later in children[children.index(parts[done]) + 1 :]:
+            del container._modules[later]
+        done += 1
+        if done == len(parts):
+            return module
+        container = container.get_submodule(parts[done - 1])
+    traced = _traced_up_to(container, ".".join(parts[done:]), name, place)
+    if done == 0:
+        return traced
+    module.get_submodule(".".join(parts[: done - 1])).add_module(parts[done - 1], traced)
+    return module
+
+
+def _traced_up_to(module: nn.Module, path: str, name: str, place: Place | None) -> nn.Module:
+    from timm.layers import create_feature_extractor
+
+    training = module.training
+    try:
+        with warnings.catch_warnings():
+            # training and evaluation differ in dropout, which is what two graphs are for
+            warnings.simplefilter("ignore")
+            traced: Any = create_feature_extractor(module, [path])
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise (place or Place()).error(f"the network cannot be cut at '{name}': {reason}") from error
+    for graph in (traced.train_graph, traced.eval_graph):
+        output = next(node for node in graph.nodes if node.op == "output")
+        (output.args,) = [(next(iter(output.args[0].values())),)]
+    traced.train(training)
+    traced.graph = traced.train_graph if training else traced.eval_graph
+    return traced  # type: ignore[no-any-return]
+
+
+def output_of(module: nn.Module, images: Tensor, name: str, run: Any = None) -> Tensor:
+    """Output of a named layer while the network sees the images; a layer that runs several times gives its last output.
+
+    Raises UserError when the layer does not exist, does not run, or gives something other than a tensor.
+    """
+    path = find_layer(module, name)
+    seen: list[Any] = []
+    handle = module.get_submodule(path).register_forward_hook(lambda _m, _i, output: seen.append(output))
+    try:
+        (run or module)(images)
+    finally:
+        handle.remove()
+    if not seen:
+        raise UserError(f"the layer '{name}' does not run when the model sees an image")
+    if not isinstance(seen[-1], Tensor):
+        raise UserError(f"the layer '{name}' gives a {type(seen[-1]).__name__}, not a tensor")
+    return seen[-1]

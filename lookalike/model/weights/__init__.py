@@ -1,0 +1,1 @@
+"""Weights from elsewhere: files of the reference, safetensors, PyTorch files, addresses."""

@@ -1,0 +1,181 @@
+"""Loading weights into a model, and saying what fitted."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lookalike.core.errors import UserError
+from lookalike.core.log import logger
+from lookalike.model.weights.pdparams import read_pdparams
+from lookalike.model.weights.reference_layout import from_reference_state, fused_prefixes, idle_keys
+from lookalike.model.weights.sources import find_weights
+
+_WRAPPERS = ("module.", "_orig_mod.", "Student.")
+"""What other programs put before the keys of a model: data parallelism, compilation, distillation."""
+
+
+@dataclass
+class LoadReport:
+    """Which keys of a model got values from a file."""
+
+    source: str
+    matched: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    """In the model, not in the file: keep their starting values."""
+    unexpected: list[str] = field(default_factory=list)
+    """In the file, not in the model."""
+    mismatched: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)
+    """(key, shape in the model, shape in the file): keep their starting values."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether every weight of the model came from the file, and the file held nothing else."""
+        return not (self.missing or self.unexpected or self.mismatched)
+
+    def table(self, rows: int = 12) -> str:
+        """What did not fit, one line a key, at most `rows` of each kind."""
+        lines = [f"{self.source}: {len(self.matched)} weights loaded"]
+        for name, entries in (
+            ("not in the file", self.missing),
+            ("not in the model", self.unexpected),
+            (
+                "other shape",
+                [
+                    f"{k}: {list(ours)} here, {list(theirs)} in the file"
+                    for k, ours, theirs in self.mismatched
+                ],
+            ),
+        ):
+            if entries:
+                lines.append(f"  {len(entries)} {name}:")
+                lines += [f"    {entry}" for entry in entries[:rows]]
+                if len(entries) > rows:
+                    lines.append(f"    … and {len(entries) - rows} more")
+        return "\n".join(lines)
+
+
+def load_weights(model: nn.Module, source: str | Path) -> LoadReport:
+    """Load `.pdparams`, `.safetensors`, `.pth` or `.pt`, a checkpoint folder or an address into a model.
+
+    The file may hold the whole model or its backbone alone, in the reference's layout or ours or timm's. What
+    has another shape or does not exist is left out and told in the log; weights behind the stop layer are
+    left out silently.
+
+    Raises UserError when nothing fits, and for a file that cannot be read.
+    """
+    path = find_weights(source)
+    name = str(source)
+    if path.suffix in (".pdparams", ".pdema"):
+        arrays = read_pdparams(path)
+        fused = [
+            prefix
+            for prefix in fused_prefixes(model)
+            if any(f"{prefix}.dw_conv_list.0." in k for k in arrays)
+        ]
+        if fused:
+            raise UserError(f"{name}: load weights before the branches of the model are joined, not after")
+        candidates = [from_reference_state(model, _unwrapped(_prefixed(arrays, p))) for p in _prefixes(model)]
+        quiet = idle_keys(model)
+    else:
+        state = _read_torch(path)
+        candidates = [_unwrapped(_prefixed(state, prefix)) for prefix in _prefixes(model)]
+        quiet = set()
+    own = {key: value for key, value in model.state_dict().items()}
+    best = max(candidates, key=lambda candidate: len(own.keys() & candidate.keys()))
+    report = _copy(model, own, best, name, quiet | _removed(model))
+    if not report.matched:
+        raise UserError(
+            f"{name}: no weight of the file fits the model; it holds {_some(best)}, the model {_some(own)}"
+        )
+    (logger.info if report.complete else logger.warning)("%s", report.table())
+    return report
+
+
+def _prefixes(model: nn.Module) -> list[str]:
+    return ["", "backbone."] if hasattr(model, "backbone") else ["", "-backbone."]
+
+
+def _prefixed(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """Keys with a prefix before them, or with `-prefix` only the keys that have it, without it."""
+    if prefix.startswith("-"):
+        return {key[len(prefix) - 1 :]: value for key, value in state.items() if key.startswith(prefix[1:])}
+    return {prefix + key: value for key, value in state.items()}
+
+
+def _unwrapped(state: dict[str, Any]) -> dict[str, Any]:
+    for wrapper in _WRAPPERS:
+        if any(key.startswith(wrapper) for key in state):
+            state = {key.removeprefix(wrapper): value for key, value in state.items()}
+    return state
+
+
+def _removed(model: nn.Module) -> set[str]:
+    facts = getattr(model, "facts", None)
+    if facts is None:
+        return set()
+    start = "backbone." if hasattr(model, "backbone") else ""
+    removed = set()
+    for key in facts.removed_keys:
+        head, _, last = key.rpartition(".")
+        theirs = {"running_mean": "_mean", "running_var": "_variance"}.get(last, last)
+        removed |= {f"{start}{key}", f"{start}{head}.{theirs}" if head else f"{start}{theirs}"}
+    return removed
+
+
+def _copy(
+    model: nn.Module, own: Mapping[str, Tensor], state: Mapping[str, Tensor], source: str, quiet: set[str]
+) -> LoadReport:
+    report = LoadReport(source)
+    with torch.no_grad():
+        for key, value in state.items():
+            if key not in own:
+                if key not in quiet and not key.endswith("num_batches_tracked"):
+                    report.unexpected.append(key)
+            elif own[key].shape != value.shape:
+                report.mismatched.append((key, tuple(own[key].shape), tuple(value.shape)))
+            else:
+                own[key].copy_(value)
+                report.matched.append(key)
+    taken = {*report.matched, *(key for key, _, _ in report.mismatched)}
+    report.missing = [key for key in own if key not in taken and not key.endswith("num_batches_tracked")]
+    return report
+
+
+def _read_torch(path: Path) -> dict[str, Tensor]:
+    """Named tensors of a `.safetensors` or PyTorch file; of the latter nothing but tensors is read."""
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError, struct.error, json.JSONDecodeError) as error:
+            raise UserError(f"{path}: is not a safetensors file, or is broken ({error})") from error
+    try:
+        held = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"{path}: not read, because it is no plain file of tensors ({reason})") from error
+    for key in ("state_dict_ema", "state_dict", "model_ema", "model", "net"):
+        if isinstance(held, Mapping) and isinstance(held.get(key), Mapping):
+            held = held[key]
+            break
+    tensors = (
+        {str(k): v for k, v in held.items() if isinstance(v, Tensor)} if isinstance(held, Mapping) else {}
+    )
+    if not tensors:
+        raise UserError(f"{path}: holds no named tensors")
+    return tensors
+
+
+def _some(keys: Mapping[str, Any]) -> str:
+    names = list(keys)
+    return ", ".join(names[:3]) + (f", … ({len(names)})" if len(names) > 3 else "")

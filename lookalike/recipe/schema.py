@@ -1,0 +1,231 @@
+"""The form of a recipe: which sections there are, and which keys they take.
+
+These models check what a recipe says between the components. The arguments of a component are checked by
+the builder that makes it, against the signature of what its registry holds; here a component is only
+marked with the kind it is of, for the JSON schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
+from pydantic_core import CoreSchema, core_schema
+
+from lookalike.core.numbers import Number
+from lookalike.recipe.global_keys import Global
+
+
+COMPONENT = "x-component"
+"""Key in a JSON schema that names the definition of a component."""
+
+
+@dataclass(frozen=True)
+class OfKind:
+    """Marks a value that a builder checks: a component with a key `name`, or with its name as its only key.
+
+    `keyed` is the second form, as lists of losses and transforms write it; `several` also allows a list
+    of such entries.
+    """
+
+    kind: str
+    keyed: bool = False
+    several: bool = False
+    named: bool = True
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(self._check)
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        # not "$ref": the definition is added later, out of a registry
+        one = {COMPONENT: f"{self.kind}_entry" if self.keyed else self.kind}
+        if self.several:
+            return {"anyOf": [one, {"type": "array", "items": {COMPONENT: f"{self.kind}_entry"}}]}
+        return one
+
+    def _check(self, value: Any) -> Any:
+        if self.several and isinstance(value, list):
+            return [OfKind(self.kind, keyed=True)._check(entry) for entry in value]
+        if not self.named:
+            if isinstance(value, Mapping):
+                return value
+            raise ValueError(f"must be a section of keys, got {value!r:.60}")
+        if self.keyed:
+            if isinstance(value, str) or (
+                isinstance(value, Mapping) and (len(value) == 1 or "name" in value)
+            ):
+                return value
+            raise ValueError(f"expected one {self.kind}, written as '- Name: {{argument: value}}'")
+        if isinstance(value, str) or (isinstance(value, Mapping) and isinstance(value.get("name"), str)):
+            return value
+        raise ValueError(f"expected a {self.kind}, written as a section with a key 'name'")
+
+
+class Part(BaseModel):
+    """A section that takes the keys below and no others."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+
+class StopLayer(Part):
+    """Where the backbone is cut."""
+
+    name: str = Field(description="Layer of the backbone whose output is used, such as flatten or avg_pool")
+    output_dim: Any = Field(None, description="Without effect: the layer decides the width")
+
+
+class Arch(Part):
+    """Backbone, neck and head."""
+
+    name: Literal["RecModel"] = "RecModel"
+    infer_output_key: str | None = None
+    infer_add_softmax: bool = True
+    is_rec: bool | None = None
+    use_sync_bn: Any = Field(None, description="Without effect: a setting of the engine")
+    head_feature_from: Literal["neck", "backbone"] = "neck"
+    freeze: str | list[str] | None = Field(None, description="Parts of the model that are not trained")
+    freeze_norm_statistics: bool = True
+    backbone: Annotated[Any, OfKind("backbone")] = Field(alias="Backbone")
+    stop_layer: StopLayer | None = Field(None, alias="BackboneStopLayer")
+    neck: Annotated[Any, OfKind("neck")] | None = Field(None, alias="Neck")
+    head: Annotated[Any, OfKind("head")] | None = Field(None, alias="Head")
+
+
+class Loss(Part):
+    """Lists of losses, summed with their weights."""
+
+    train: list[Annotated[Any, OfKind("loss", keyed=True)]] | None = Field(None, alias="Train")
+    eval: list[Annotated[Any, OfKind("loss", keyed=True)]] | None = Field(None, alias="Eval")
+
+
+class Metric(Part):
+    """Lists of metrics; the first of Eval says which checkpoint is best."""
+
+    train: list[Annotated[Any, OfKind("metric", keyed=True)]] | None = Field(None, alias="Train")
+    eval: list[Annotated[Any, OfKind("metric", keyed=True)]] | None = Field(None, alias="Eval")
+
+
+class Data(Part):
+    """A dataset with the way it is read."""
+
+    dataset: Annotated[Any, OfKind("dataset")]
+    sampler: Annotated[Any, OfKind("sampler")] | None = None
+    loader: Annotated[Any, OfKind("loader", named=False)] | None = None
+
+
+class EvalData(Part):
+    """Query and Gallery, or a single one of them for both, or one plain dataset."""
+
+    query: Data | None = Field(None, alias="Query")
+    gallery: Data | None = Field(None, alias="Gallery")
+    dataset: Annotated[Any, OfKind("dataset")] | None = None
+    sampler: Annotated[Any, OfKind("sampler")] | None = None
+    loader: Annotated[Any, OfKind("loader", named=False)] | None = None
+
+    @model_validator(mode="after")
+    def _one_form(self) -> EvalData:
+        if self.dataset is not None and (self.query or self.gallery):
+            raise ValueError("holds both 'dataset' and 'Query' or 'Gallery'; keep one of the two forms")
+        if self.dataset is None and not (self.query or self.gallery):
+            raise ValueError("needs 'Query' and 'Gallery', or 'dataset'")
+        return self
+
+
+class DataLoader(Part):
+    """The images to train and to evaluate on."""
+
+    train: Data | None = Field(None, alias="Train")
+    eval: EvalData | None = Field(None, alias="Eval")
+    validation: EvalData | None = Field(
+        None,
+        alias="Validation",
+        description="Scored while training; Eval then waits for the end",
+    )
+
+
+class Amp(Part):
+    """Mixed precision."""
+
+    use_amp: bool = Field(True, description="Whether it is on; a section AMP without this key turns it on")
+    level: Literal["O1", "O2"] = Field("O1", description="O1: chosen operations; O2: the whole network")
+    dtype: Literal["float16", "bfloat16"] | None = Field(
+        None, description="float16 on a GPU and bfloat16 on the CPU when not given"
+    )
+    scale_loss: Annotated[Number, Field(gt=0)] = Field(1.0, description="Factor on the loss")
+    use_dynamic_loss_scaling: bool = Field(False, description="Adapt the factor while training")
+    use_fp16_test: bool = Field(False, description="Evaluate in mixed precision as well")
+    use_promote: Any = Field(None, description="Without effect: PyTorch promotes types by itself")
+
+
+class Ema(Part):
+    """A running mean of the weights that is evaluated and saved beside them."""
+
+    decay: Annotated[Number, Field(gt=0, lt=1)] = Field(0.9999, description="Share of the mean that stays")
+    warmup: bool = Field(False, description="Grow the decay from (1 + step) / (10 + step) up to its value")
+    skip_raw_evaluation: bool = Field(False, description="Evaluate the mean only")
+
+
+class Process(Part):
+    """Preprocessing of the deployment files."""
+
+    transform_ops: list[Annotated[Any, OfKind("operation", keyed=True)]] | None = None
+
+
+class RecPostProcess(Part):
+    """What happens to an embedding after the network."""
+
+    main_indicator: str | None = None
+    binarize: dict[str, Any] | None = Field(None, alias="Binarize")
+
+
+class IndexProcess(Part):
+    """How a gallery is built and searched."""
+
+    index_method: str = Field("HNSW32", description="Kind of index: HNSW32, IVF, Flat")
+    image_root: str | None = None
+    index_dir: str | None = None
+    data_file: str | None = None
+    index_operation: Literal["new", "append", "remove"] = "new"
+    delimiter: str = "\t"
+    dist_type: Literal["IP", "L2", "hamming"] = "IP"
+    embedding_size: Annotated[int, Field(ge=1)] | None = None
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    return_k: Annotated[int, Field(ge=1)] = 5
+    score_thres: Number | None = None
+    hamming_radius: Number | None = None
+
+
+class RecipeForm(Part):
+    """A recipe: model, losses, data, optimizer and the settings of a run."""
+
+    global_: Global = Field(default_factory=lambda: Global.model_validate({}), alias="Global")
+    amp: Amp | None = Field(None, alias="AMP")
+    ema: Ema | None = Field(None, alias="EMA")
+    arch: Arch | None = Field(None, alias="Arch")
+    loss: Loss | None = Field(None, alias="Loss")
+    optimizer: Annotated[Any, OfKind("optimizer", several=True)] | None = Field(None, alias="Optimizer")
+    data_loader: DataLoader | None = Field(None, alias="DataLoader")
+    metric: Metric | None = Field(None, alias="Metric")
+    rec_pre_process: Process | None = Field(None, alias="RecPreProcess")
+    rec_post_process: RecPostProcess | None = Field(None, alias="RecPostProcess")
+    index_process: IndexProcess | None = Field(None, alias="IndexProcess")
+
+
+IGNORED_SECTIONS = {
+    "profiler_options": "profile with PyTorch's own profiler",
+    "Infer": "`lookalike embed` and `lookalike search` take a model folder",
+    "Slim": "pruning and quantisation are not part of training here",
+    "DetPreProcess": "there is no detector here: the whole image is embedded",
+    "DetPostProcess": "there is no detector here: the whole image is embedded",
+    "Eval": "`lookalike eval` reads DataLoader.Eval",
+}
+"""Sections of the reference's files that are read and have no effect, each with the reason."""
+
+
+def section_names() -> list[str]:
+    """The sections a recipe may have at its top."""
+    return [str(field.alias) for field in RecipeForm.model_fields.values()]

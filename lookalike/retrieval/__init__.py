@@ -1,0 +1,21 @@
+"""Exact ranking in bounded memory and the figures of image retrieval.
+
+Arrays in, numbers out: needs NumPy only, imports nothing of ours.
+"""
+
+from __future__ import annotations
+
+from lookalike.retrieval.evaluate import DEFAULT_METRICS, Result, evaluate_retrieval
+from lookalike.retrieval.metrics import METRICS, Metric, parse_metric
+from lookalike.retrieval.ranking import Ranking, TopK
+
+__all__ = [
+    "DEFAULT_METRICS",
+    "METRICS",
+    "Metric",
+    "Ranking",
+    "Result",
+    "TopK",
+    "evaluate_retrieval",
+    "parse_metric",
+]

@@ -1,0 +1,92 @@
+"""The figures of retrieval: a value per query from the ranks of its positives, then a mean over queries.
+
+A metric is asked for by name: `mAP`, or `recall@5` where it looks at the first k items. To add one, write a
+    function of a `Ranking` (and k) that returns one value per query, and name it in `METRICS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lookalike.retrieval.ranking import Ranking
+
+PerQuery = npt.NDArray[np.float64]
+
+
+def hit_rate(ranking: Ranking, k: int) -> PerQuery:
+    """recall@k of metric learning: 1 where a positive is among the first k, else 0 (or CMC at rank k).
+
+    Jégou et al., "Product quantization for nearest neighbor search" (2011); Oh Song et al. (2016). It is
+    not the share of positives found. With fewer than k items in the ranking, all of them count.
+    """
+    return (ranking.first <= k).astype(np.float64)
+
+
+def precision(ranking: Ranking, k: int) -> PerQuery:
+    """precision@k: hits among the first k, divided by k (also where the ranking holds fewer than k items).
+
+    The reference takes the mean over all queries, we over those that have a positive.
+    """
+    return ranking.sum_by_query(ranking.ranks <= k) / float(k)
+
+
+def average_precision(ranking: Ranking) -> PerQuery:
+    """AP = 1/P · Σ_i i / r_i, with r_i the rank of the i-th of P positives.
+
+    Its mean over queries is mAP (no interpolation).
+    """
+    return ranking.sum_by_query(ranking.hit_number / ranking.ranks) / ranking.positives
+
+
+def inverse_negative_penalty(ranking: Ranking) -> PerQuery:
+    """INP = P / r_P: how little is looked through until all P positives are found; its mean is mINP.
+
+    Ye et al., "Deep Learning for Person Re-identification: A Survey and Outlook" (2021). The reference
+    divides by the zero-based rank, so that a perfect query with one positive gives infinity there.
+    """
+    return ranking.positives / ranking.last.astype(np.float64)
+
+
+METRICS: dict[str, Callable[..., PerQuery]] = {
+    "recall@": hit_rate,
+    "precision@": precision,
+    "mAP": average_precision,
+    "mINP": inverse_negative_penalty,
+}
+"""Functions by name; a name that ends in `@` is followed by k and its function takes k."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric with its k, where it has one."""
+
+    name: str
+    family: str
+    k: int | None
+
+    def per_query(self, ranking: Ranking) -> PerQuery:
+        """One value for each query of the ranking: (Q,)."""
+        function: Callable[..., Any] = METRICS[self.family]
+        values: PerQuery = function(ranking) if self.k is None else function(ranking, self.k)
+        return values
+
+
+def parse_metric(name: str) -> Metric:
+    """The metric of a name such as `mAP` or `recall@5`.
+
+    Raises ValueError for an unknown name or a k that is no positive number.
+    """
+    family, at, k = name.partition("@")
+    if family + at not in METRICS:
+        known = ", ".join(f"{metric}k" if metric.endswith("@") else metric for metric in METRICS)
+        raise ValueError(f"unknown metric '{name}' (known: {known}, with a number for k)")
+    if not at:
+        return Metric(name, family, None)
+    if not k.isdecimal() or int(k) < 1:
+        raise ValueError(f"metric '{name}' needs a whole number of at least 1 after '@', as in '{family}@5'")
+    return Metric(name, family + at, int(k))

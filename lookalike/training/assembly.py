@@ -1,0 +1,95 @@
+"""From a recipe to the objects of a run: device, model, losses, loaders. Nothing here trains."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+import numpy as np
+import torch
+
+from lookalike.core import process
+from lookalike.core.errors import UserError
+from lookalike.core.log import logger
+from lookalike.data import Loader, build_loader
+from lookalike.images import check_labels
+from lookalike.model import RecModel, build_model, load_weights
+from lookalike.recipe import Recipe
+from lookalike.training.distributed import choose_device
+
+
+def prepare_process(recipe: Recipe) -> torch.device:
+    """Choose the device and seed every random generator; the seed of a recipe without one is 0.
+
+    All processes build the same weights; from then on each draws its own numbers (dropout), by seed + rank.
+    """
+    settings = recipe.global_
+    device = choose_device(settings.device, bool(settings.require_gpu))
+    if settings.num_threads:
+        torch.set_num_threads(int(settings.num_threads))
+    elif process.world_size() > 1 and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // process.world_size()))
+    seed_everything(seed_of(recipe))
+    if settings.deterministic:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.benchmark = False
+    elif device.type == "cuda":
+        torch.backends.cudnn.benchmark = True
+    return device
+
+
+def seed_of(recipe: Recipe) -> int:
+    """`Global.seed`, 0 where a recipe has none."""
+    return int(recipe.global_.seed or 0)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed torch, NumPy and Python."""
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 (for libraries that draw from the global generator)
+    random.seed(seed)
+
+
+def assemble_model(recipe: Recipe, device: torch.device, weights: str | None) -> RecModel:
+    """The model of a recipe on its device, with the weights that a path or URL names, if any.
+
+    Weights of the whole model make the backbone's own pretrained ones needless, so those are not fetched then.
+    """
+    model = build_model(recipe.arch, recipe.global_.reference_behaviour, pretrained=not weights)
+    if weights:
+        load_weights(model, str(weights))
+    return to_device(model, device)
+
+
+def to_device(model: RecModel, device: torch.device) -> RecModel:
+    """Move a model; on CPU and CUDA its convolutions get the channels-last layout, which is the faster one there."""
+    if device.type in ("cpu", "cuda"):
+        return model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model.to(device)
+
+
+def training_loader(recipe: Recipe) -> Loader:
+    """The loader of `DataLoader.Train`. Raises UserError where the recipe has none or its labels do not fit the head."""
+    if recipe.data is None or recipe.data.Train is None:
+        raise UserError(f"{recipe.name}: there is no DataLoader.Train, nothing to train on")
+    loader = build_loader(
+        recipe.data.Train,
+        seed=seed_of(recipe),
+        rank=process.rank(),
+        world_size=process.world_size(),
+        epochs=recipe.global_.epochs,
+        training=True,
+        reference_behaviour=recipe.global_.reference_behaviour,
+    )
+    head = recipe.arch.get("Head") or {}
+    if head.get("class_num") is not None:
+        check_labels(loader.records, int(head["class_num"]))
+    records = loader.records
+    logger.info(f"train: {len(records)} images of {records.num_classes} classes, {len(loader)} batches an epoch")
+    return loader
+
+
+def run_folder(recipe: Recipe) -> Path:
+    """`output_dir/RecModel`, where a run writes everything."""
+    folder = Path(recipe.global_.output_dir)
+    return folder / str(recipe.arch.get("name") or "RecModel")

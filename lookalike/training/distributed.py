@@ -1,0 +1,84 @@
+"""Devices and process groups: which device a run uses, and the little that its processes say to each other."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from lookalike.core import process
+from lookalike.core.errors import UserError
+from lookalike.core.log import warn_once
+
+
+def choose_device(name: str, require_gpu: bool = False) -> torch.device:
+    """The torch device for `Global.device`: `auto` takes a GPU where there is one.
+
+    `gpu` without a GPU falls back to the CPU with one warning; with `require_gpu` that is an error.
+    """
+    kind, _, number = name.lower().partition(":")
+    if kind in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        index = int(number) if number else process.local_rank() % torch.cuda.device_count()
+        device = torch.device("cuda", index)
+        torch.cuda.set_device(device)
+        return device
+    if kind in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
+        return torch.device("mps")
+    if require_gpu:
+        raise UserError(f"a GPU is required, but Global.device is '{name}' and no GPU can be used here")
+    if kind in ("gpu", "cuda", "mps"):
+        warn_once(f"Global.device is '{name}', but this machine has no usable GPU: running on the CPU")
+    elif kind not in ("auto", "cpu"):
+        raise UserError(f"Global.device is '{name}'; available here are auto, cpu, gpu (cuda) and mps")
+    return torch.device("cpu")
+
+
+@contextlib.contextmanager
+def process_group(device: torch.device) -> Iterator[None]:
+    """Join the processes that `torchrun` started (gloo on CPU, NCCL on GPU); nothing to do for a single one."""
+    if process.world_size() == 1 or dist.is_initialized():
+        yield
+        return
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(minutes=30))
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def any_process(flag: bool) -> bool:
+    """Whether the flag is set in at least one process. All processes must call it at the same point."""
+    if not dist.is_initialized():
+        return flag
+    value = torch.tensor([int(flag)])  # on the CPU: no wait for a GPU
+    dist.all_reduce(value, op=dist.ReduceOp.MAX)
+    return bool(value.item())
+
+
+def mean_over_processes(values: dict[str, float]) -> dict[str, float]:
+    """The mean of each number over all processes."""
+    if not dist.is_initialized():
+        return values
+    tensor = torch.tensor(list(values.values()), dtype=torch.float64)
+    dist.all_reduce(tensor)
+    return dict(zip(values, (tensor / dist.get_world_size()).tolist(), strict=True))
+
+
+def gather_objects(value: Any) -> list[Any]:
+    """One small object of every process, in rank order, at every process."""
+    if not dist.is_initialized():
+        return [value]
+    gathered: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(gathered, value)
+    return gathered
+
+
+def barrier() -> None:
+    """Wait until every process is here."""
+    if dist.is_initialized():
+        dist.barrier()

@@ -1,0 +1,423 @@
+"""The loop: a recipe in, a checkpoint out."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lookalike.core import process
+from lookalike.core.errors import LookalikeError, UserError
+from lookalike.core.log import forget_warnings, logger, start_file, stop_file
+from lookalike.loss import build_loss
+from lookalike.model import build_model, load_weights
+from lookalike.recipe import Recipe
+from lookalike.training import checkpoint as checkpoints
+from lookalike.training import distributed
+from lookalike.training.assembly import (
+    assemble_model,
+    prepare_process,
+    run_folder,
+    seed_everything,
+    seed_of,
+    to_device,
+    training_loader,
+)
+from lookalike.training.checkpoint import Progress
+from lookalike.training.ema import ExponentialMovingAverage
+from lookalike.training.optimizers import build_optimizer
+from lookalike.training.precision import Precision
+from lookalike.training.scoring import Benchmark, build_benchmark, score
+from lookalike.training.tracking import Clock, Means, Tracker, duration, spell
+
+
+@dataclass
+class TrainResult:
+    """What a run reached. Figures are fractions; `interrupted` names the signal that ended it early."""
+
+    folder: str
+    epochs: int
+    iterations: int
+    seconds: float
+    images_per_second: float
+    metrics: dict[str, float] = field(default_factory=dict)
+    best_metric: float | None = None
+    best_epoch: int | None = None
+    interrupted: str | None = None
+
+
+def train(recipe: Recipe) -> TrainResult:
+    """Train the model of a recipe and score it.
+
+    Writes `output_dir/RecModel/{latest,best_model,epoch_N}`, `train.log` and TensorBoard events. Resumes exactly from
+    `Global.checkpoints`. Ctrl-C and SIGTERM end the run after the batch in work, with a checkpoint to resume from.
+
+    Raises UserError for input that cannot work and LookalikeError where a loss becomes NaN or infinite.
+    """
+    forget_warnings()
+    device = prepare_process(recipe)
+    with distributed.process_group(device):
+        folder = run_folder(recipe)
+        log = None
+        if process.is_main():
+            _make_folder(folder)
+            log = start_file(folder / "train.log")
+        try:
+            return Trainer(recipe, device, folder).run()
+        except LookalikeError as error:
+            if log is not None:
+                log.handle(logger.makeRecord(logger.name, 40, "", 0, str(error), (), None))
+            raise
+        finally:
+            if log is not None:
+                stop_file(log)
+
+
+class Trainer:
+    """One run: the objects it works with and the steps in which they meet."""
+
+    def __init__(self, recipe: Recipe, device: torch.device, folder: Path) -> None:
+        settings = recipe.global_
+        reference = bool(settings.reference_behaviour)
+        self.recipe, self.device, self.folder, self.settings = recipe, device, folder, settings
+        resume = checkpoints.resume_folder(settings.checkpoints) if settings.checkpoints else None
+        self.loader = training_loader(recipe)
+        self.update_freq = int(settings.update_freq or 1)
+        self.batches_per_epoch = self._batches_per_epoch()
+        self.epochs = int(settings.epochs)
+        # Eval is looked at while training only where there is no Validation block that spares it for the end
+        self.benchmark = build_benchmark(recipe, "Eval", self.loader.records)
+        self.validation = build_benchmark(recipe, "Validation", self.loader.records)
+        self.online = (self.validation or self.benchmark) if settings.eval_during_train else None
+        if self.benchmark is None:
+            logger.warning("the recipe has no DataLoader.Eval: the model is trained but not scored")
+
+        if resume is None:
+            self.model = assemble_model(recipe, device, settings.pretrained_model)
+        else:  # every weight comes from the checkpoint
+            self.model = to_device(build_model(recipe.arch, reference, pretrained=False), device)
+        self.loss = build_loss(recipe.loss_train, reference_behaviour=reference).to(device)
+        self.optimizers = build_optimizer(
+            recipe.optimizer,
+            self.model,
+            self.loss,
+            epochs=self.epochs,
+            steps_per_epoch=self.batches_per_epoch // self.update_freq,
+            reference_behaviour=reference,
+        )
+        self.precision = Precision(recipe.amp, device)
+        self.ema: ExponentialMovingAverage | None = None
+        if recipe.ema is not None:
+            self.ema = ExponentialMovingAverage(self.model, recipe.ema.decay, recipe.ema.warmup)
+        self.progress = Progress()
+        seed_everything(seed_of(recipe) + process.rank())
+        if resume is not None:
+            self._resume(resume)
+        self.distributed_model = self._wrap()
+        self.stop_signal: str | None = None
+        self.clock = Clock()
+        self.evaluated_epoch = 0
+        self.last_metrics: dict[str, float] = {}
+
+    def run(self) -> TrainResult:
+        """All epochs, then the final score."""
+        started = time.perf_counter()
+        total = self.epochs * self.batches_per_epoch
+        images = 0.0
+        with self._signals(), Tracker(self.folder, total, self.settings.tensorboard) as tracker:
+            self.tracker = tracker
+            logger.info(self._introduction())
+            while self.progress.epoch <= self.epochs and self.stop_signal is None:
+                images += self._epoch()
+            if self.stop_signal is None:
+                self._final_score()
+        seconds = time.perf_counter() - started
+        if self.stop_signal is not None:
+            where = f"epoch {self.progress.epoch}, batch {self.progress.batches_done}"
+            logger.warning(
+                f"stopped by {self.stop_signal} at {where}; go on with -o Global.checkpoints={self.folder / 'latest'}"
+            )
+        else:
+            logger.info(f"done in {duration(seconds)}: {spell(self.last_metrics) or 'not scored'}; {self.folder}")
+        return TrainResult(
+            folder=str(self.folder),
+            epochs=self.progress.epoch - 1,
+            iterations=self.progress.iteration,
+            seconds=seconds,
+            images_per_second=images / max(seconds, 1e-9),
+            metrics=self.last_metrics,
+            best_metric=self.progress.best_metric,
+            best_epoch=self.progress.best_epoch,
+            interrupted=self.stop_signal,
+        )
+
+    # one epoch -----------------------------------------------------------------------------------------------------
+
+    def _epoch(self) -> int:
+        progress, every = self.progress, max(int(self.settings.print_batch_step), 1)
+        epoch = progress.epoch
+        means = Means(progress.loss_sums, progress.loss_count)
+        pending: list[tuple[int, dict[str, Tensor]]] = []
+        self.distributed_model.train()
+        self.loader.set_epoch(epoch, skip_batches=progress.batches_done)
+        self.clock.restart()
+        images = 0
+        self.optimizers.zero_grad()
+        for batch in self.clock.timed(self.loader):
+            at_update = (means.count + len(pending) + 1) % self.update_freq == 0
+            losses = self._step(batch, at_update)
+            progress.batches_done = self.loader.batches_done  # counts batches that were wholly broken, too
+            progress.iteration += 1
+            images += len(batch["label"])
+            self.clock.count(len(batch["label"]))
+            pending.append((progress.batches_done, losses))
+            told = progress.batches_done % every == 0 or progress.batches_done == self.batches_per_epoch
+            if told or self.device.type == "cpu":
+                self._collect(pending, means)
+                lr = self.optimizers.learning_rate[0]
+                figures = means.means()
+                self.tracker.batch(epoch, self.epochs, progress.iteration, lr, figures, self.clock)
+                if told:
+                    self.tracker.lines(epoch, self.epochs, progress.batches_done, self.batches_per_epoch, lr,
+                                       figures, self.clock, progress.iteration)  # fmt: skip
+            if at_update and distributed.any_process(self.stop_signal is not None):
+                self.stop_signal = self.stop_signal or "another process"
+                if progress.batches_done < self.batches_per_epoch:
+                    self._collect(pending, means)
+                    progress.loss_sums, progress.loss_count = means.sums, means.count
+                    self._save("latest")
+                    return images
+            if progress.batches_done >= self.batches_per_epoch:
+                break
+        self._collect(pending, means)
+        self._finish_epoch(epoch, distributed.mean_over_processes(means.means()))
+        return images
+
+    def _step(self, batch: dict[str, Any], update: bool) -> dict[str, Tensor]:
+        """Forward, backward and, where it is time, an update. Returns the losses of the batch, detached."""
+        images = batch["image"].to(self.device, non_blocking=True)
+        if self.device.type in ("cpu", "cuda"):
+            images = images.contiguous(memory_format=torch.channels_last)
+        labels = batch["label"].to(self.device, non_blocking=True)
+        wait = contextlib.nullcontext() if update else self._no_sync()
+        with wait:
+            with self.precision.autocast():
+                outputs = self.distributed_model(images, labels)
+            losses = self.loss({name: _float(value) for name, value in outputs.items()}, labels)
+            if self.device.type == "cpu":  # free here; on a GPU it would wait for every step
+                self._refuse_nonfinite(self.loader.batches_done, losses)
+            self.precision.scaler.scale(losses["loss"] / self.update_freq).backward()
+        if update:
+            self._synchronise_loss_gradients()
+            self.optimizers.step(self.precision.scaler)
+            self.optimizers.zero_grad()
+            self.optimizers.schedule_step()
+            if self.ema is not None:
+                self.ema.update(self.model)
+        return {name: value.detach() for name, value in losses.items()}
+
+    def _collect(self, pending: list[tuple[int, dict[str, Tensor]]], means: Means) -> None:
+        """Move the losses of the batches since the last call into the means, refusing NaN and infinity."""
+        for batch, losses in pending:
+            values = {name: float(value) for name, value in losses.items()}
+            self._refuse_nonfinite(batch, losses)
+            means.add(values)
+        pending.clear()
+
+    def _refuse_nonfinite(self, batch: int, losses: dict[str, Tensor]) -> None:
+        bad = {name: v for name, value in losses.items() if not math.isfinite(v := float(value.detach()))}
+        if not bad:
+            return
+        part = next((name for name in bad if name != "loss"), "loss")
+        latest = self.folder / "latest"
+        kept = f"the last good checkpoint is {latest}" if latest.is_dir() else "no checkpoint was written yet"
+        raise LookalikeError(
+            f"{part} became {bad[part]} in epoch {self.progress.epoch}, batch {batch} (lr "
+            f"{self.optimizers.learning_rate[0]:.3g}); {kept}. A lower learning rate, a longer warm-up or "
+            "clip_grad_norm usually helps"
+        )
+
+    def _finish_epoch(self, epoch: int, means: dict[str, float]) -> None:
+        """Evaluate where it is time, then write the checkpoints."""
+        logger.info(
+            f"[Train][Epoch {epoch}/{self.epochs}][Avg]{spell(means)}, ips: {self.clock.images_per_second:.2f} images/s"
+        )
+        self.progress.history.append({"epoch": epoch, **means, "lr": self.optimizers.learning_rate[0]})
+        interval = max(int(self.settings.eval_interval), 1)
+        metric, better = None, False
+        due = epoch % interval == 0 or epoch == self.epochs
+        if self.online is not None and due and epoch >= int(self.settings.start_eval_epoch or 0):
+            metrics = self._score(self.online, epoch)
+            metric = next(iter(metrics.values()))
+            self.progress.history[-1]["eval"] = metrics
+            better = self.progress.best_metric is None or metric >= self.progress.best_metric
+            if better:
+                self.progress.best_metric, self.progress.best_epoch = metric, epoch
+        self.optimizers.epoch_end(metric)
+        self.progress.epoch, self.progress.batches_done = epoch + 1, 0
+        self.progress.loss_sums, self.progress.loss_count = {}, 0
+        self._save("latest")
+        if better:
+            checkpoints.link_checkpoint(self.folder / "latest", self.folder / "best_model")
+        interval = int(self.settings.save_interval)
+        if interval > 0 and epoch % interval == 0:
+            checkpoints.link_checkpoint(self.folder / "latest", self.folder / f"epoch_{epoch}")
+        distributed.barrier()
+
+    # scores --------------------------------------------------------------------------------------------------------
+
+    def _score(self, benchmark: Benchmark, epoch: int) -> dict[str, float]:
+        """Figures of the weights to use: the averaged ones where there is EMA, told beside the raw ones."""
+        if self.ema is None:
+            evaluation = score(self.model, self.recipe, benchmark, self.device)
+        else:
+            if not self.recipe.ema.skip_raw_evaluation:
+                raw = score(self.model, self.recipe, benchmark, self.device)
+                self.tracker.evaluated(epoch, f"{benchmark.name}, raw weights", raw.metrics)
+            with self.ema.applied_to(self.model):
+                evaluation = score(self.model, self.recipe, benchmark, self.device)
+        told = {**evaluation.metrics, **evaluation.losses}
+        self.tracker.evaluated(epoch, "Avg" if benchmark.name == "Eval" else benchmark.name, told)
+        self.last_metrics = dict(evaluation.metrics)
+        if benchmark.name == "Eval":
+            self.evaluated_epoch = epoch
+        return self.last_metrics
+
+    def _final_score(self) -> None:
+        """Score `DataLoader.Eval` once at the end, unless the last epoch just did.
+
+        With a Validation block the model chosen on it is scored; without online evaluation the last one is, and it
+        becomes best_model.
+        """
+        best = self.folder / "best_model"
+        if self.online is None:
+            checkpoints.link_checkpoint(self.folder / "latest", best)
+            logger.info("no evaluation chose among the epochs: best_model is the last one")
+        if self.benchmark is None or self.evaluated_epoch == self.epochs:
+            return
+        distributed.barrier()
+        if self.validation is not None and self.online is not None and best.is_dir():
+            load_weights(self.model, str(best))
+            evaluation = score(self.model, self.recipe, self.benchmark, self.device)
+            self.tracker.evaluated(self.progress.best_epoch or self.epochs, "Final, best_model", evaluation.metrics)
+            self.last_metrics = dict(evaluation.metrics)
+        else:
+            self._score(self.benchmark, self.epochs)
+
+    # state ---------------------------------------------------------------------------------------------------------
+
+    def _save(self, name: str) -> None:
+        states = distributed.gather_objects(checkpoints.random_state(self.device))
+        if self.ema is not None:
+            self.progress.ema_steps = self.ema.steps
+        checkpoints.save_checkpoint(
+            self.folder / name,
+            self.model,
+            self.loss,
+            self.optimizers,
+            self.precision.scaler,
+            self.progress,
+            states,
+            self.ema.average if self.ema is not None else None,
+            self.recipe.dump(),
+        )
+
+    def _resume(self, folder: Path) -> None:
+        self.progress, averaged = checkpoints.load_checkpoint(
+            folder, self.model, self.loss, self.optimizers, self.precision.scaler, self.device
+        )
+        if self.ema is not None and averaged is not None:
+            for name, value in averaged.items():
+                self.ema.average[name].copy_(value)
+            self.ema.steps = self.progress.ema_steps
+        logger.info(
+            f"resumed from {folder}: epoch {self.progress.epoch}, batch {self.progress.batches_done}, "
+            f"best {self.progress.best_metric if self.progress.best_metric is not None else 'not yet known'}"
+        )
+
+    # processes and signals -----------------------------------------------------------------------------------------
+
+    def _wrap(self) -> nn.Module:
+        if process.world_size() == 1:
+            return self.model
+        ids = [self.device.index] if self.device.type == "cuda" else None
+        reads_logits = any("CELoss" in next(iter(entry)) for entry in self.recipe.loss_train if isinstance(entry, dict))
+        return nn.parallel.DistributedDataParallel(
+            self.model, device_ids=ids, find_unused_parameters=bool(self.recipe.arch.get("Head")) and not reads_logits
+        )
+
+    def _no_sync(self) -> contextlib.AbstractContextManager[Any]:
+        if isinstance(self.distributed_model, nn.parallel.DistributedDataParallel):
+            return self.distributed_model.no_sync()
+        return contextlib.nullcontext()
+
+    def _synchronise_loss_gradients(self) -> None:
+        if process.world_size() == 1:
+            return
+        for parameter in self.loss.parameters():
+            if parameter.grad is not None:
+                torch.distributed.all_reduce(parameter.grad)
+                parameter.grad /= process.world_size()
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM ask the loop to stop after the batch in work; a second one ends at once."""
+
+        def ask(number: int, frame: FrameType | None) -> None:
+            if self.stop_signal is not None:
+                raise KeyboardInterrupt
+            self.stop_signal = signal.Signals(number).name
+            logger.warning(f"{self.stop_signal}: finishing the batch and writing a checkpoint (again: stop at once)")
+
+        try:
+            before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        except ValueError:  # not the main thread: the caller handles signals
+            yield
+            return
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _batches_per_epoch(self) -> int:
+        length = len(self.loader)
+        wanted = int(self.settings.iter_per_epoch or length)
+        if wanted > length:
+            raise UserError(f"Global.iter_per_epoch is {wanted}, but the training set gives {length} batches an epoch")
+        batches = wanted // self.update_freq * self.update_freq
+        if batches == 0:
+            raise UserError(
+                f"an epoch has {wanted} batches, too few for one update (Global.update_freq {self.update_freq}): "
+                "use a smaller batch, or drop_last: False"
+            )
+        return batches
+
+    def _introduction(self) -> str:
+        parameters = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+        processes = f", {process.world_size()} processes" if process.world_size() > 1 else ""
+        precision = f", {str(self.precision.dtype).removeprefix('torch.')} autocast" if self.precision.enabled else ""
+        return (
+            f"training {parameters:,} parameters for {self.epochs} epochs of {self.batches_per_epoch} batches on "
+            f"{self.device}{processes}{precision}; seed {seed_of(self.recipe)}; {self.folder}"
+        )
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"Global.output_dir: {folder} cannot be made: {error.strerror}") from None
+
+
+def _float(value: Any) -> Any:
+    return value.float() if isinstance(value, Tensor) and value.is_floating_point() else value

@@ -1,0 +1,86 @@
+"""Shipped recipes by name, and files that a recipe names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lookalike.core.errors import UserError
+from lookalike.recipe import (
+    Recipe,
+    find_recipe,
+    list_recipes,
+    load_recipe,
+    missing_paths,
+    require_paths,
+    shipped_folder,
+)
+
+
+def test_shipped_recipes() -> None:
+    names = list_recipes()
+    assert names == sorted(names)
+    assert {"general/pp_shitu_v1", "general/pp_shitu_v2", "product/sop", "vehicle/reid", "vehicle/resnet50",
+            "logo/logo3k", "cartoon/icartoon", "metric_learning/omniglot"} <= set(names)  # fmt: skip
+    assert find_recipe("product/sop").resolve() == shipped_folder() / "product" / "sop.yaml"
+    assert find_recipe("product/sop.yaml").resolve() == shipped_folder() / "product" / "sop.yaml"
+
+
+def test_a_file_comes_before_a_shipped_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "product").mkdir()
+    (tmp_path / "product" / "sop.yaml").write_text("Global: {epochs: 7}\n")
+    assert load_recipe("product/sop.yaml").global_.epochs == 7
+    assert load_recipe("product/sop").global_.epochs == 120
+
+
+@pytest.mark.parametrize(
+    ("name", "near"), [("product/spo", "'product/sop'"), ("sop", "'product/sop'"), ("no.yaml", "shipped: ")]
+)
+def test_unknown_names(name: str, near: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load_recipe(name)
+    assert near in str(caught.value)
+    assert str(caught.value).startswith(f"{name}: no such file and no shipped recipe")
+
+
+def test_a_folder_is_no_recipe(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is a folder"):
+        load_recipe(tmp_path)
+
+
+def recipe_with_paths(tmp_path: Path) -> Recipe:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "train.txt").write_text("a.jpg 0\n")
+    (tmp_path / "weights.pdparams").write_text("")
+    dataset = {"name": "ImageNetDataset", "image_root": str(tmp_path / "images")}
+    return Recipe.from_dict(
+        {
+            "Global": {
+                "pretrained_model": str(tmp_path / "weights"),
+                "checkpoints": str(tmp_path / "latest"),
+            },
+            "Arch": {"Backbone": {"name": "ResNet50", "pretrained": "https://host/w.pdparams"}},
+            "DataLoader": {
+                "Train": {"dataset": {**dataset, "cls_label_path": str(tmp_path / "train.txt")}},
+                "Eval": {"Query": {"dataset": {**dataset, "cls_label_path": str(tmp_path / "query.txt")}}},
+            },
+        },
+        name="mine.yaml",
+    )
+
+
+def test_missing_files_are_named_by_their_keys(tmp_path: Path) -> None:
+    recipe = recipe_with_paths(tmp_path)
+    assert missing_paths(recipe) == [
+        ("Global.checkpoints", str(tmp_path / "latest")),
+        ("DataLoader.Eval.Query.dataset.cls_label_path", str(tmp_path / "query.txt")),
+    ]
+    assert missing_paths(recipe, under=("DataLoader.Train",)) == []
+    with pytest.raises(UserError) as caught:
+        require_paths(recipe, under=("DataLoader",))
+    assert str(caught.value).startswith(f"mine.yaml: {tmp_path / 'query.txt'} is not there")
+    assert str(caught.value).endswith("say where with -o DataLoader.Eval.Query.dataset.cls_label_path=…")
+    (tmp_path / "query.txt").write_text("a.jpg 0\n")
+    require_paths(recipe, under=("DataLoader",))

@@ -1,0 +1,192 @@
+"""Formulas by hand, the types taken, what is reported beside the figures, and the sentences of errors."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from lookalike.retrieval import blocks, evaluate_retrieval, parse_metric
+from lookalike.retrieval.blocks import block_rows, identical_rows
+from lookalike.retrieval.reference import reference_metric
+
+ONE = np.ones((1, 1), dtype=np.float32)
+
+
+def line(similarities: list[float], positive: list[int], **options: object):
+    """One query whose similarities with the gallery are given; `positive` are the positions of its label."""
+    labels = np.isin(np.arange(len(similarities)), positive)
+    return evaluate_retrieval(ONE, [1], np.float32(similarities)[:, None], labels.astype(int), **options)
+
+
+def test_formulas_by_hand() -> None:
+    # ranking: miss, hit, miss, hit, miss
+    result = line(
+        [0.9, 0.8, 0.7, 0.6, 0.5], [1, 3], metrics=["recall@1", "recall@2", "mAP", "mINP", "precision@4"]
+    )
+    assert result["recall@1"] == 0.0
+    assert result["recall@2"] == 1.0
+    assert result["mAP"] == pytest.approx((1 / 2 + 2 / 4) / 2)
+    assert result["mINP"] == pytest.approx(2 / 4)
+    assert result["precision@4"] == pytest.approx(2 / 4)
+    assert result.first_hit_rank.tolist() == [2]
+    assert result.average_precision.tolist() == pytest.approx([0.5])
+
+
+def test_mean_inverse_negative_penalty_is_one_based() -> None:
+    assert line([0.9, 0.1], [0], metrics=["mINP"])["mINP"] == 1.0
+    assert line([0.9, 0.1], [0], metrics=["mINP"], reference_behaviour=True)["mINP"] == np.inf
+
+
+def test_ties_count_against_the_query() -> None:
+    result = line([0.5, 0.5, 0.5, 0.5], [0, 2], metrics=["recall@2", "recall@3", "mAP"])
+    assert (result["recall@2"], result["recall@3"]) == (0.0, 1.0)
+    assert result["mAP"] == pytest.approx((1 / 3 + 2 / 4) / 2)
+
+
+def test_a_collapsed_model_gets_the_worst_figures() -> None:
+    features, labels = np.full((20, 7), 0.3779645), np.repeat(np.arange(4), 5)
+    result = evaluate_retrieval(features, labels, features, labels, exclude_self=True)
+    assert result["recall@5"] == 0.0
+    assert result["mINP"] == pytest.approx(4 / 19)
+
+
+def test_k_beyond_the_gallery_means_all_of_it() -> None:
+    result = line([0.9, 0.8], [1], metrics=["recall@10", "precision@10"])
+    assert result["recall@10"] == 1.0
+    assert result["precision@10"] == pytest.approx(1 / 10)
+
+
+def test_junk_is_removed_not_left_in() -> None:
+    gallery = np.float32([0.9, -0.5, 0.8])[:, None]
+    labels, cameras = [1, 1, 2], [0, 1, 1]
+    figures = evaluate_retrieval(ONE, [1], gallery, labels, [0], cameras, metrics=["mAP"])
+    assert figures["mAP"] == pytest.approx(1 / 2)  # ranking: miss (0.8), hit (-0.5)
+    reference = evaluate_retrieval(
+        ONE, [1], gallery, labels, [0], cameras, metrics=["mAP"], reference_behaviour=True
+    )
+    assert reference["mAP"] == pytest.approx(1 / 3)  # ranking: miss (0.8), junk at 0, hit (-0.5)
+
+
+def test_queries_without_positive_are_reported_and_in_no_mean() -> None:
+    gallery = np.eye(3, dtype=np.float32)
+    result = evaluate_retrieval(gallery, [0, 1, 9], gallery, [0, 1, 2])
+    assert result["recall@1"] == result["precision@1"] == 1.0
+    assert (result.queries, result.gallery, result.queries_without_positive) == (3, 3, 1)
+    assert result.has_positive.tolist() == [True, True, False]
+    assert result.average_precision.tolist() == [1.0, 1.0, 0.0]
+    assert result.first_hit_rank.tolist() == [1, 1, 0]
+    assert np.mean(result.per_query["recall@1"][result.has_positive]) == result["recall@1"]
+
+
+def test_top_k_lists_what_is_ranked() -> None:
+    gallery = np.float32([0.1, 0.9, 0.5, 0.9])[:, None]
+    result = evaluate_retrieval(ONE, [1], gallery, [1, 1, 1, 2], top_k=3, exclude_self=np.array([1]))
+    assert result.top_k.indices.tolist() == [[3, 2, 0]]
+    np.testing.assert_allclose(result.top_k.similarities, [[0.9, 0.5, 0.1]])
+    result = evaluate_retrieval(ONE, [1], gallery, [1, 1, 1, 2], top_k=9, exclude_self=np.array([1]))
+    assert result.top_k.indices.tolist() == [[3, 2, 0, -1]]
+    assert line([0.5, 0.5, 0.5], [1], top_k=2).top_k.indices.tolist() == [[0, 1]]
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_types_of_features(kind: type) -> None:
+    features, labels = np.random.default_rng(0).normal(size=(30, 8)).astype(kind), np.arange(30) % 7
+    double = features.astype(np.float64)
+    expected = evaluate_retrieval(double, labels, double, labels, exclude_self=True)
+    for given in (features, torch.from_numpy(features), torch.from_numpy(features).requires_grad_()):
+        assert dict(
+            evaluate_retrieval(given, torch.from_numpy(labels), given, labels[:, None], exclude_self=True)
+        ) == dict(expected)
+
+
+def test_bfloat16_and_names_as_labels() -> None:
+    features = torch.eye(4, dtype=torch.bfloat16)
+    assert evaluate_retrieval(features, list("abca"), features, np.array(list("abca")))["recall@1"] == 1.0
+
+
+def test_progress_wraps_the_blocks() -> None:
+    seen: list[slice] = []
+
+    def progress(parts):
+        for part in parts:
+            seen.append(part)
+            yield part
+
+    features = np.eye(5, dtype=np.float32)
+    evaluate_retrieval(features, range(5), features, range(5), block_size=2, progress=progress)
+    assert [part.stop for part in seen] == [2, 4, 5]
+
+
+def test_memory_is_bounded() -> None:
+    assert block_rows(1_000_000, 4, 512 * 2**20) * 1_000_000 * 4 <= 512 * 2**20
+    assert block_rows(10**9, 4, 1) == 1
+    assert block_rows(10, 4, 512 * 2**20) >= 64
+
+
+def test_identical_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = np.float32([[1, 2], [3, 4], [1, 2], [1, 2], [3, 4], [5, 6]])
+    copies, originals = identical_rows(rows)
+    assert (copies.tolist(), originals.tolist()) == ([2, 3, 4], [0, 0, 1])
+    monkeypatch.setattr(blocks, "hash", lambda _: 0, raising=False)  # a collision is no copy
+    copies, originals = identical_rows(rows)
+    assert all(np.array_equal(rows[c], rows[o]) for c, o in zip(copies, originals, strict=True))
+
+
+HUGE = np.full((3, 3), 1e30, np.float32)
+FEW = {"query": np.eye(3)[:2], "query_labels": [0, 1]}
+GOOD = {"query": np.eye(3), "query_labels": [0, 1, 2], "gallery": np.eye(3), "gallery_labels": [0, 1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"query": np.eye(4)[:3]}, "query features have 4 dimensions and gallery features 3"),
+        ({"query": np.ones(3)}, r"query features must be a matrix .* got shape \(3,\)"),
+        ({"gallery": np.ones((0, 3)), "gallery_labels": []}, "gallery features must be .* not empty"),
+        ({"query": [[np.nan, 0, 0], [0, 1, 0], [0, np.inf, 1]]}, "2 of 3 query features have NaN .* item 0"),
+        ({"query": HUGE, "gallery": HUGE}, "overflow: normalise"),
+        ({"query": [["a", "b", "c"]] * 3}, "query features must be real numbers"),
+        ({"query_labels": [0, 1]}, "query labels must be a vector of 3 values"),
+        ({"query_labels": list("abc")}, "labels of query and gallery must be of one type"),
+        ({"query_cameras": [0, 0, 0]}, "cameras must be given for both"),
+        ({"query_cameras": [0, 0, 0], "gallery_cameras": [0]}, "gallery cameras must be a vector of 3"),
+        ({"query_labels": [7, 8, 9]}, "none of the 3 queries has a gallery item with its label"),
+        ({"exclude_self": True}, "none of the 3 queries"),
+        (FEW | {"exclude_self": True}, "there are 2 queries and 3 gallery items"),
+        ({"exclude_self": [0, 1, 3]}, "gallery positions from 0 to 2"),
+        ({"exclude_self": [0.0, 1.0, 2.0]}, "gallery positions from 0 to 2"),
+        ({"exclude_self": ([0], [1], [2])}, "must hold the image ids"),
+        ({"metrics": ["mPA"]}, "unknown metric 'mPA'"),
+        ({"metrics": ["recall@0"]}, "whole number of at least 1"),
+        ({"metrics": ["recall"]}, "unknown metric 'recall'"),
+        ({"block_size": 0}, "block_size must be at least 1"),
+        ({"top_k": 0}, "top_k must be at least 1"),
+        ({"top_k": 3, "reference_behaviour": True}, "top_k lists the honest ranking"),
+        ({"binary": True, "query": np.full((3, 3), 0.5)}, "query codes must hold only 0 and 1"),
+    ],
+)  # fmt: skip
+def test_errors_are_sentences(change: dict, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        evaluate_retrieval(**(GOOD | change))
+
+
+def test_reference_knows_no_other_metric(monkeypatch: pytest.MonkeyPatch) -> None:
+    metric = parse_metric("mAP")
+    object.__setattr__(metric, "family", "other")
+    with pytest.raises(ValueError, match="the reference has no metric"):
+        reference_metric(np.ones((1, 1)), np.ones((1, 1), bool), metric)
+
+
+def test_needs_numpy_only() -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "import numpy as np; from lookalike.retrieval import evaluate_retrieval\n"
+        "evaluate_retrieval(np.eye(2), [0, 1], np.eye(2), [0, 1])\n"
+        "ours = {m for m in sys.modules if m.startswith('lookalike.') and '.retrieval' not in m}\n"
+        "assert not ours, ours"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,127 @@
+"""The figures against a naive loop: random sets with ties, duplicates, empty and single-image classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lookalike.retrieval import evaluate_retrieval, ranking
+from tests.retrieval.oracle import naive
+
+METRICS = ("recall@1", "recall@5", "mAP", "mINP", "precision@1", "precision@3")
+NEVER = settings(max_examples=60, deadline=None)
+
+
+@st.composite
+def sets(draw: Any, tied: bool = True) -> dict[str, Any]:
+    queries, gallery = draw(st.integers(1, 12)), draw(st.integers(1, 40))
+    classes, dimensions = draw(st.integers(1, 8)), draw(st.integers(1, 6))
+    generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    # whole numbers: products are exact, so ties are ties, in every order of summation
+    values = generator.integers(-2, 3, (queries + gallery, dimensions)).astype(np.float32)
+    if draw(st.booleans()):  # duplicates across query and gallery
+        values[-(gallery // 2) :] = values[0]
+    labels = generator.integers(0, classes, queries + gallery)
+    return {
+        "query": values[:queries],
+        "query_labels": labels[:queries],
+        "gallery": values[queries:],
+        "gallery_labels": labels[queries:],
+        "cameras": generator.integers(0, 3, queries + gallery) if draw(st.booleans()) else None,
+        "few": draw(st.sampled_from([0, 2, 16])),
+        "block_size": draw(st.sampled_from([None, 1, 3])),
+    }
+
+
+def compare(case: dict[str, Any], exclude_self: Any = False, same: Any = None, **more: Any) -> None:
+    count = len(case["query"])
+    cameras = case["cameras"]
+    data = (case["query"], case["query_labels"], case["gallery"], case["gallery_labels"])
+    sides = (None, None) if cameras is None else (cameras[:count], cameras[count:])
+    expected, without = naive(*data, *sides, same=same, metrics=METRICS)
+    options = {"metrics": METRICS, "exclude_self": exclude_self, "block_size": case["block_size"], **more}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranking, "_FEW", case["few"])  # both ways of counting
+        if without == count:
+            with pytest.raises(ValueError, match="none of the"):
+                evaluate_retrieval(*data, *sides, **options)
+            return
+        result = evaluate_retrieval(*data, *sides, **options)
+    assert result.queries_without_positive == without
+    assert dict(result) == pytest.approx(expected, abs=1e-12)
+
+
+@NEVER
+@given(sets())
+def test_query_against_gallery(case: dict[str, Any]) -> None:
+    compare(case)
+
+
+@NEVER
+@given(sets(), st.integers(0, 2**32 - 1))
+def test_image_ids_and_positions(case: dict[str, Any], seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    ids = generator.integers(0, 6, len(case["query"])), generator.integers(0, 30, len(case["gallery"]))
+    compare(case, exclude_self=ids, same=lambda q, g: ids[0][q] == ids[1][g])
+    positions = generator.integers(-1, len(case["gallery"]), len(case["query"]))
+    compare(case, exclude_self=positions, same=lambda q, g: positions[q] == g)
+
+
+@NEVER
+@given(sets())
+def test_query_is_gallery(case: dict[str, Any]) -> None:
+    case |= {"query": case["gallery"], "query_labels": case["gallery_labels"]}
+    if case["cameras"] is not None:
+        case["cameras"] = np.tile(case["cameras"][-len(case["gallery"]) :], 2)
+    compare(case, exclude_self=True, same=lambda q, g: q == g)
+
+
+@NEVER
+@given(sets())
+def test_hamming_distance_of_codes(case: dict[str, Any]) -> None:
+    bits = {side: (case[side] > 0) for side in ("query", "gallery")}
+    signs = {side: np.where(bits[side], 1, -1) for side in bits}
+    compare(case | signs)
+    for written in (bits, signs, {side: bits[side].astype(np.float16) for side in bits}):
+        data = (written["query"], case["query_labels"], written["gallery"], case["gallery_labels"])
+        if np.isin(case["query_labels"], case["gallery_labels"]).any():
+            as_signs = (signs["query"], case["query_labels"], signs["gallery"], case["gallery_labels"])
+            assert dict(evaluate_retrieval(*data, binary=True)) == dict(evaluate_retrieval(*as_signs))
+
+
+@NEVER
+@given(sets(), st.integers(0, 2**32 - 1))
+def test_order_and_blocks_do_not_matter(case: dict[str, Any], seed: int) -> None:
+    if not np.isin(case["query_labels"], case["gallery_labels"]).any():
+        return
+    generator = np.random.default_rng(seed)
+    q, g = generator.permutation(len(case["query"])), generator.permutation(len(case["gallery"]))
+    plain = evaluate_retrieval(case["query"], case["query_labels"], case["gallery"], case["gallery_labels"])
+    mixed = evaluate_retrieval(
+        case["query"][q], case["query_labels"][q], case["gallery"][g], case["gallery_labels"][g],
+        block_size=case["block_size"],
+    )  # fmt: skip
+    assert dict(mixed) == pytest.approx(dict(plain), abs=1e-12)
+    np.testing.assert_array_equal(mixed.first_hit_rank, plain.first_hit_rank[q])
+
+
+def test_real_valued_features_with_copies_under_other_labels() -> None:
+    generator = np.random.default_rng(0)
+    pool = generator.normal(size=(40, 33)).astype(np.float32)
+    pool /= np.linalg.norm(pool, axis=1, keepdims=True)
+    gallery = pool[generator.integers(0, 40, 301)]
+    gallery_labels = generator.integers(0, 20, 301)
+    query, query_labels = pool, generator.integers(0, 20, 40)
+    expected, _ = naive(query, query_labels, gallery, gallery_labels, metrics=METRICS)
+    for few in (0, 16, 1000):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ranking, "_FEW", few)
+            for rows in (1, 7, 40):
+                result = evaluate_retrieval(
+                    query, query_labels, gallery, gallery_labels, metrics=METRICS, block_size=rows
+                )
+                assert dict(result) == pytest.approx(expected, abs=1e-12)

@@ -1,0 +1,132 @@
+"""What a run writes, and how it ends when something is wrong."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lookalike import Recipe, evaluate, train
+from lookalike.core.errors import LookalikeError, UserError
+from tests.tiny import recipe_values
+
+
+def _values(pictures: Path, output: Path, **settings: Any) -> dict[str, Any]:
+    values = recipe_values(pictures, output)
+    values["Global"] |= settings
+    return values
+
+
+def test_files_of_a_run(pictures: Path, tmp_path: Path) -> None:
+    values = _values(pictures, tmp_path, save_interval=1, tensorboard=True)
+    result = train(Recipe.from_dict(values))
+    folder = tmp_path / "RecModel"
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "best_model", "epoch_1", "epoch_2", "latest", "tensorboard", "train.log",
+    ]  # fmt: skip
+    log = (folder / "train.log").read_text()
+    assert "[Train][Epoch 1/2][Iter: 2/6]lr: " in log
+    assert "CELoss: " in log
+    assert "TripletLossV2: " in log
+    assert "[Eval][Epoch 2][Avg]recall1: " in log
+    assert set(result.metrics) == {"recall1", "recall2", "mAP"}
+    assert list((folder / "tensorboard").iterdir())
+
+
+def test_best_model_scores_what_the_run_told(pictures: Path, tmp_path: Path) -> None:
+    result = train(Recipe.from_dict(_values(pictures, tmp_path)))
+    recipe = Recipe.from_dict(
+        _values(pictures, tmp_path, pretrained_model=str(tmp_path / "RecModel" / "best_model"))
+    )
+    assert evaluate(recipe).metrics["recall1"] == result.best_metric
+
+
+def test_without_online_evaluation_the_end_is_scored_once(
+    pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "lookalike"):
+        result = train(Recipe.from_dict(_values(pictures, tmp_path, eval_during_train=False)))
+    assert sum("[Eval]" in record.message for record in caplog.records) == 1
+    assert result.metrics
+    latest, best = (load_file(tmp_path / "RecModel" / name / "model.safetensors") for name in ("latest", "best_model"))
+    assert all(torch.equal(latest[name], best[name]) for name in latest)
+
+
+def test_validation_spares_the_benchmark_for_the_end(
+    pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    values = _values(pictures, tmp_path, eval_mode="retrieval")
+    values["DataLoader"]["Validation"] = {"Query": values["DataLoader"]["Eval"]["Gallery"]}
+    with caplog.at_level(logging.INFO, "lookalike"):
+        train(Recipe.from_dict(values))
+    told = [record.message.split("]")[2] for record in caplog.records if "[Eval]" in record.message]
+    assert told == ["[Validation", "[Validation", "[Final, best_model"]
+
+
+def test_nan_stops_and_keeps_the_last_good_checkpoint(pictures: Path, tmp_path: Path) -> None:
+    values = _values(pictures, tmp_path, epochs=3)
+    values["Optimizer"]["lr"] = {"name": "Piecewise", "decay_epochs": [1], "values": [0.01, 1.0e30]}
+    with pytest.raises(LookalikeError) as caught:
+        train(Recipe.from_dict(values))
+    message = str(caught.value)
+    assert message.startswith(("CELoss became ", "TripletLossV2 became ")), message
+    assert "epoch 2, batch " in message
+    assert "RecModel/latest" in message
+    weights = load_file(tmp_path / "RecModel/latest/model.safetensors")
+    assert all(torch.isfinite(value).all() for value in weights.values() if value.is_floating_point())
+    assert "became" in (tmp_path / "RecModel/train.log").read_text()
+
+
+def test_labels_beyond_the_head_are_told_before_training(pictures: Path, tmp_path: Path) -> None:
+    values = _values(pictures, tmp_path)
+    values["Arch"]["Head"]["class_num"] = 4
+    with pytest.raises(UserError, match=r"train\.txt:33: .*label 4.*class_num"):
+        train(Recipe.from_dict(values))
+
+
+def test_loss_eval_of_unseen_classes_is_named_once(
+    pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    values = _values(pictures, tmp_path)
+    values["Loss"]["Eval"] = [{"CELoss": {"weight": 1.0}}]
+    train(Recipe.from_dict(values))
+    told = [record.message for record in caplog.records if "Loss.Eval is not applicable" in record.message]
+    assert len(told) == 1
+
+
+def test_loss_eval_of_training_classes_is_computed(pictures: Path, tmp_path: Path) -> None:
+    values = _values(pictures, tmp_path)
+    values["Loss"]["Eval"] = [{"CELoss": {"weight": 1.0}}]
+    for part in values["DataLoader"]["Eval"].values():
+        part["dataset"]["cls_label_path"] = str(pictures / "train.txt")
+    train(Recipe.from_dict(values))
+    assert "CELoss: " in next(
+        line for line in (tmp_path / "RecModel/train.log").read_text().splitlines() if "[Eval]" in line
+    )
+
+
+def test_without_a_gpu_gpu_means_cpu_once_and_require_gpu_is_an_error(
+    pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    if torch.cuda.is_available() or torch.backends.mps.is_available():
+        pytest.skip("this machine has a GPU")
+    train(Recipe.from_dict(_values(pictures, tmp_path, device="gpu", epochs=1)))
+    assert sum("no usable GPU" in record.message for record in caplog.records) == 1
+    with pytest.raises(UserError, match="a GPU is required"):
+        train(Recipe.from_dict(_values(pictures, tmp_path, device="gpu", require_gpu=True)))
+
+
+def test_bfloat16_autocast_trains(pictures: Path, tmp_path: Path) -> None:
+    values = _values(pictures, tmp_path, epochs=1)
+    values["AMP"] = {"use_amp": True, "dtype": "bfloat16"}
+    assert train(Recipe.from_dict(values)).metrics
+
+
+def test_iter_per_epoch_shortens_an_epoch_and_cannot_lengthen_it(pictures: Path, tmp_path: Path) -> None:
+    assert train(Recipe.from_dict(_values(pictures, tmp_path, epochs=2, iter_per_epoch=2))).iterations == 4
+    with pytest.raises(UserError, match="iter_per_epoch is 99"):
+        train(Recipe.from_dict(_values(pictures, tmp_path, iter_per_epoch=99)))
