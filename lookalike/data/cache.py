@@ -30,9 +30,7 @@ class PictureCache:
         self.broken: dict[str, str] = {}
 
     def load(self, paths: list[str], backend: Literal["cv2", "pil"] = "cv2") -> None:
-        """Decode all files and say how much memory they take. What cannot be decoded is remembered with its
-        reason.
-        """
+        """Decode all files and say how much memory they take; remember why one cannot be decoded."""
         distinct = list(dict.fromkeys(paths))
         filled = total = 0
         for path in track(distinct, "reading pictures into memory", unit="images"):

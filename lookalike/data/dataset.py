@@ -69,9 +69,7 @@ class ImageDataset(Dataset[Sample]):
         return len(self.records)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of positions that come without one; the loader sends the epoch along with each
-        position.
-        """
+        """Choose the epoch of positions that come without one; the loader sends it along with each."""
         self.epoch = epoch
 
     def fill_cache(self) -> None:
@@ -159,8 +157,7 @@ def build_dataset(
     reference_behaviour: bool = False,
     records: Records | None = None,
 ) -> ImageDataset:
-    """Build what a recipe holds under `dataset`: a format with its arguments, `transform_ops`, and the
-    options of `ImageDataset`.
+    """Build a `dataset` block: a format with its arguments, `transform_ops`, options of `ImageDataset`.
 
     `transform` and `records` take the place of what the section says of them. Raises UserError for what is
     wrong in it.
@@ -185,9 +182,7 @@ def build_dataset(
 
 
 def _of_the_format(component: Component) -> dict[str, Any]:
-    """The arguments of the format that the block names. Raises UserError for one that neither it nor the
-    dataset has.
-    """
+    """The arguments of the format. Raises UserError for one that neither it nor the dataset has."""
     entry = formats.entry(component.name, component.place)
     accepted = [*entry.parameters(), "transform_ops", *OPTIONS]
     for key in component.arguments:

@@ -60,8 +60,10 @@ loader_settings.register(
 
 
 class Loader:
-    """Iterates over batches {"image": (N, C, H, W) float32, "label": (N,), "index": (N,), "camera": (N,)
-    where known}.
+    """Iterates over the batches of an epoch.
+
+    A batch is {"image": (N, C, H, W) float32, "label": (N,), "index": (N,)} and, where known, "camera":
+    (N,).
 
     The batches of an epoch follow from the sampler, the seed and the epoch. `set_epoch(epoch,
     skip_batches=n)` leaves out the first n: what comes then is bit for bit what an uninterrupted epoch
@@ -156,8 +158,8 @@ class Loader:
         if self.training and self.world_size > 1 and "image" not in batch:
             # going on would leave the other processes waiting for this one
             raise LookalikeError(
-                f"all images of a batch are broken ({batch['broken'][0][0]}, …), and the other processes wait "
-                "for it: repair or remove them"
+                f"all images of a batch are broken ({batch['broken'][0][0]}, …), and the other processes "
+                "wait for it: repair or remove them"
             )
 
 
@@ -186,9 +188,7 @@ class _Keys:
 
 
 def collate(samples: list[Sample]) -> Batch:
-    """One batch of samples: whole images stacked, broken ones listed under "broken", messages of misuse
-    under "failed".
-    """
+    """Stack the whole images of a batch; broken ones go to "broken", messages of misuse to "failed"."""
     batch: Batch = {
         "broken": [s["broken"] for s in samples if "broken" in s],
         "failed": [s["failed"] for s in samples if "failed" in s],
@@ -254,13 +254,15 @@ def build_loader(
     epochs: int = 1,
     training: bool = True,
     reference_behaviour: bool = False,
+    records: Records | None = None,
 ) -> Loader:
-    """Build what a recipe holds under `DataLoader.Train`, `.Eval.Query` or `.Eval.Gallery`: {dataset,
-    sampler, loader}.
+    """Build a block {dataset, sampler, loader} of a recipe: `DataLoader.Train`, `.Eval.Query` or
+    `.Gallery`.
 
     `batch_sampler` is another name of `sampler`. `rank` and `world_size` are this process's own where they
     are not given. For an evaluation (`training=False`) every image comes once, in order: the sampler then
-    says the batch size only.
+    says the batch size only. `records` take the place of what the dataset block would read (query and
+    gallery numbered alike, a subset). Raises UserError for what is wrong in the block.
     """
     section = section if isinstance(section, Section) else Section(section)
     rank = process.rank() if rank is None else rank
@@ -277,7 +279,9 @@ def build_loader(
     settings = loader_settings.build(
         Component("loader", dict(section.get("loader") or {}), section.place_of("loader"))
     )
-    dataset = build_dataset(section["dataset"], seed=seed, reference_behaviour=reference_behaviour)
+    dataset = build_dataset(
+        section["dataset"], seed=seed, reference_behaviour=reference_behaviour, records=records
+    )
     component = Component.of(named, "sampler")
     if not training:
         component = _for_evaluation(component)

@@ -63,8 +63,7 @@ class Transforms:
 def build_transforms(
     ops: Sequence[Any] | None, reference_behaviour: bool = False, path: str = "transform_ops"
 ) -> Transforms:
-    """Build what a recipe holds under `transform_ops`: operations of the room of images and augmentations,
-    in any order.
+    """Build `transform_ops`: deterministic operations and augmentations in any order.
 
     Decoding comes first and channels go first at the end, whether the list says so or not. Raises UserError
     for a name that is neither, for wrong arguments, and for an operation that stands where the channels
@@ -127,9 +126,7 @@ def _next_layout(operation: Operation | Augmentation, component: Component, layo
 
 
 def _is_pillow(operation: Operation | Augmentation, component: Component, before: bool) -> bool:
-    """Whether the reference would hold a Pillow image after this operation, on which its RandCropImageV2
-    acts otherwise.
-    """
+    """Whether the reference would hold a Pillow image here, on which its RandCropImageV2 acts otherwise."""
     if isinstance(operation, DecodeImage):
         return operation.backend == "pil" and not operation.to_np
     if component.name == "ResizeImage":
@@ -139,8 +136,10 @@ def _is_pillow(operation: Operation | Augmentation, component: Component, before
 
 
 def _steps(chain: list[Operation | Augmentation], layout: Layout) -> list[Step]:
-    """The steps as they are called. Channels go first at the end, in the pass that normalises where nothing
-    but random erasing, which takes either layout, comes after it.
+    """The steps as they are called, channels first at the end.
+
+    This is done in the pass that normalises, where nothing comes after it but random erasing, which takes
+    either layout.
     """
     if type(chain[-1]).__name__ == "ToCHWImage":
         chain, layout = chain[:-1], "hwc"

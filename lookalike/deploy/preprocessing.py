@@ -15,11 +15,12 @@ def recipe_preprocess(recipe: Recipe) -> Preprocess:
 
     Raises UserError where it has neither.
     """
+    reference = recipe.global_.reference_behaviour
     if recipe.rec_pre_process and recipe.rec_pre_process.get("transform_ops"):
-        return Preprocess(recipe.rec_pre_process["transform_ops"])
+        return Preprocess(recipe.rec_pre_process["transform_ops"], reference_behaviour=reference)
     for block in _evaluation_blocks(recipe):
         if operations := (block.get("dataset") or {}).get("transform_ops"):
-            return Preprocess(operations)
+            return Preprocess(operations, reference_behaviour=reference)
     raise UserError(
         f"{recipe.name}: neither RecPreProcess nor DataLoader.Eval has transform_ops, so the preprocessing is unknown"
     )

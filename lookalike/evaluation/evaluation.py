@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from lookalike.core.errors import LookalikeError, UserError
+from lookalike.core.errors import UserError
 from lookalike.core.progress import track
 from lookalike.evaluation.features import Binarise, Encode, FeatureSet, collect_features
-from lookalike.evaluation.gather import broadcast_json, is_collector
+from lookalike.evaluation.gather import broadcast_json, is_collector, together
 from lookalike.evaluation.loader import EvaluationLoader
 from lookalike.evaluation.loss import Loss
 from lookalike.evaluation.metrics import MetricSpec, build_metrics, figures_of
@@ -108,17 +108,11 @@ def evaluate(
 
     outcome: dict[str, Any] = {}
     top = None
-    if query is not None and gallery is not None:
-        try:
+    with together():
+        if query is not None and gallery is not None:
             outcome, top = _score(query, gallery, figures, reference_behaviour, block_size, top_k)
-        except Exception as error:
-            # The other processes wait for the outcome: they must hear of the failure too.
-            broadcast_json({"error": str(error), "user_error": isinstance(error, UserError)})
-            raise
-        outcome["losses"] = losses
+            outcome["losses"] = losses
     outcome = broadcast_json(outcome)
-    if "error" in outcome:
-        raise (UserError if outcome["user_error"] else LookalikeError)(outcome["error"])
     kept = keep_features and is_collector()
     return Evaluation(
         metrics=outcome["metrics"],

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 
 from lookalike.core.errors import UserError
 from lookalike.core.progress import track
-from lookalike.evaluation.gather import gather_json, gather_rows
+from lookalike.evaluation.gather import gather_json, gather_rows, together
 from lookalike.evaluation.loader import EvaluationLoader, broken_images, image_paths
 from lookalike.evaluation.loss import Loss, LossMeans
 
@@ -77,7 +77,7 @@ def collect_features(
     """
     features, numbers, means = [], [], LossMeans()
     has_cameras = False
-    with torch.no_grad():
+    with together(), torch.no_grad():
         for batch in track(loader, description, total=len(loader), unit="batches"):
             outputs = encode(batch["image"])
             encoded = outputs if isinstance(outputs, torch.Tensor) else _pick(outputs, feature_from)
@@ -118,7 +118,5 @@ def collect_features(
 def _pick(outputs: Mapping[str, torch.Tensor], feature_from: str) -> torch.Tensor:
     if feature_from not in outputs:
         given = ", ".join(outputs) or "nothing"
-        raise UserError(
-            f"Global.retrieval_feature_from is '{feature_from}', but the model gives: {given}"
-        )
+        raise UserError(f"Global.retrieval_feature_from is '{feature_from}', but the model gives: {given}")
     return outputs[feature_from]

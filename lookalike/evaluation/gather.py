@@ -5,11 +5,15 @@ Without a process group everything stays as it is. Only numbers and JSON travel,
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 import torch.distributed as dist
+
+from lookalike.core.errors import LookalikeError, UserError
 
 
 def is_distributed() -> bool:
@@ -75,6 +79,26 @@ def broadcast_json(value: Any) -> Any:
         content = torch.empty(int(length), dtype=torch.uint8, device=device)
     dist.broadcast(content, src=0)
     return _from_bytes(content.cpu())
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """Where the block fails on one process, raise on all of them, so that none waits for that one."""
+    error: Exception | None = None
+    try:
+        yield
+    except Exception as raised:
+        error = raised
+    if not is_distributed():
+        if error is not None:
+            raise error
+        return
+    note = None if error is None else {"message": str(error), "user": isinstance(error, UserError)}
+    notes = broadcast_json(gather_json(note))
+    if error is not None:
+        raise error
+    for failed in filter(None, notes):
+        raise (UserError if failed["user"] else LookalikeError)(failed["message"])
 
 
 def _to_bytes(value: Any) -> torch.Tensor:

@@ -10,7 +10,7 @@ class EvaluationLoader(Protocol):
     """Batches with `image` (N, C, H, W), `label` (N,), `index` (N,) and, where there are any, `camera` (N,).
 
     `index` is the row of the dataset. Where the loader has `records` with `paths`, images are known by their
-    file; where it has `broken`, that lists (path, reason) of the images it had to leave out.
+    file; where it has `broken`, that maps the path of each image it had to leave out to the reason.
     """
 
     def __iter__(self) -> Iterator[dict[str, Any]]: ...
@@ -20,7 +20,7 @@ class EvaluationLoader(Protocol):
 
 def broken_images(loader: EvaluationLoader) -> list[tuple[str, str]]:
     """(path, reason) of the images that the loader left out."""
-    return [(str(path), str(reason)) for path, reason in getattr(loader, "broken", None) or []]
+    return list(dict(getattr(loader, "broken", None) or {}).items())
 
 
 def image_paths(loader: EvaluationLoader) -> list[str] | None:

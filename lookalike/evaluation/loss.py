@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from lookalike.core.progress import track
-from lookalike.evaluation.gather import broadcast_json, gather_json
+from lookalike.evaluation.gather import broadcast_json, gather_json, together
 from lookalike.evaluation.loader import EvaluationLoader
 
 Loss = Callable[[Any, torch.Tensor], Mapping[str, torch.Tensor]]
@@ -55,7 +55,7 @@ def evaluate_loss(
     how the loader cuts batches; images that pad the last batch of a process count twice.
     """
     means = LossMeans()
-    with torch.no_grad():
+    with together(), torch.no_grad():
         for batch in track(loader, "loss", total=len(loader), unit="batches"):
             labels = batch["label"]
             means.add(loss, forward(batch["image"], labels), labels)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import stat
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -42,26 +43,18 @@ def check_labels(records: Records, class_num: int) -> None:
 
 
 def check_images(records: Records, workers: int = 8, decode: bool = True) -> list[tuple[int, str]]:
-    """Look at every image and return (index, reason) of each that is missing, empty or, with `decode`,
-    broken.
+    """Look at every image and return (index, reason) of each that is missing, empty or (`decode`) broken.
 
     Without `decode` files are only looked for. Threads do the work: decoding leaves Python's lock.
     """
 
-    def look(start: int) -> list[tuple[int, str]]:
-        found = []
-        for index in range(start, min(start + _BLOCK, len(records))):
-            reason = _reason(records.paths[index], decode)
-            if reason:
-                found.append((index, reason))
-        return found
+    def look(start: int) -> list[str | None]:
+        return [_reason(path, decode) for path in records.paths[start : start + _BLOCK]]
 
-    starts = range(0, len(records), _BLOCK)
-    broken: list[tuple[int, str]] = []
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        for found in track(pool.map(look, starts), "looking at images", len(starts), f"× {_BLOCK} images"):
-            broken += found
-    return broken
+        reasons = chain.from_iterable(pool.map(look, range(0, len(records), _BLOCK)))
+        seen = enumerate(track(reasons, "looking at images", len(records), "images"))
+        return [(index, reason) for index, reason in seen if reason]
 
 
 def _reason(path: str, decode: bool) -> str | None:

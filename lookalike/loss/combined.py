@@ -50,8 +50,8 @@ class CombinedLoss(nn.Module):
             for name, value in term(outputs, labels, batch).items():
                 if value.numel() != 1:
                     raise UserError(
-                        f"{name} with reduction 'none' gives one value a sample, which cannot be summed into a "
-                        "training loss: use reduction 'mean' or 'sum'"
+                        f"{name} with reduction 'none' gives one value a sample, which cannot be summed into "
+                        "a training loss: use reduction 'mean' or 'sum'"
                     )
                 results[self._free_name(name, results)] = weight * value.reshape(())
         total = next(iter(results.values())).new_zeros(())

@@ -76,8 +76,8 @@ class CELoss(Loss):
             )
         if int(highest) >= classes:
             raise UserError(
-                f"CELoss: a label is {int(highest)}, but 'logits' has {classes} classes, 0 to {classes - 1}: raise "
-                f"Arch.Head.class_num to at least {int(highest) + 1} or set relabel: True"
+                f"CELoss: a label is {int(highest)}, but 'logits' has {classes} classes, 0 to {classes - 1}: "
+                f"raise Arch.Head.class_num to at least {int(highest) + 1} or set relabel: True"
             )
         return labels
 

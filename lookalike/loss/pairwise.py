@@ -22,7 +22,7 @@ def unit_rows(features: Tensor) -> Tensor:
 
 
 def distances(features: Tensor) -> Tensor:
-    """Euclidean distances (N, N), at least 1e-6. Two equal rows get no gradient from theirs: the root has none."""
+    """Euclidean distances (N, N), at least 1e-6. Equal rows get no gradient: the root has none there."""
     squares = features.square().sum(dim=1)
     squared = torch.addmm(squares[:, None] + squares[None, :], features, features.t(), alpha=-2)
     own = torch.eye(len(features), dtype=torch.bool, device=features.device)
@@ -36,7 +36,7 @@ def same_label(labels: Tensor) -> Tensor:
 
 
 def hardest(values: Tensor, mask: Tensor, largest: bool) -> Tensor:
-    """Per row of (N, N) the largest or smallest value under the mask; 0 without gradient under an empty one."""
+    """Per row of (N, N) the largest or smallest value under the mask; 0 without gradient where none is."""
     fill = -torch.inf if largest else torch.inf
     masked = values.masked_fill(~mask, fill)
     # `max(dim)` rather than `amax`: it gives the gradient to one of several equal entries, as mining one pair

@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import SkipValidation
 from torch import Tensor, nn
 
 from lookalike.core.component import Place, Section
@@ -21,7 +22,7 @@ from lookalike.core.numbers import Number, parse_number
 from lookalike.core.registry import Registry
 
 Fill = Callable[[Tensor], object]
-AttributeValue = Mapping[str, Any] | bool | None
+AttributeValue = Annotated[Mapping[str, Any] | bool | None, SkipValidation]
 """What a recipe writes for `weight_attr` or `bias_attr`."""
 
 initializers: Registry[Fill] = Registry("initializer")
@@ -117,7 +118,7 @@ class Attribute:
     learning_rate: float = 1.0
     regularizer: tuple[Literal["L1", "L2"], float] | None = None
 
-    def apply(self, parameter: nn.Parameter, default: Fill | None = None) -> None:
+    def apply(self, parameter: Tensor, default: Fill | None = None) -> None:
         """Initialise the parameter (by `default` where nothing is written) and hang the settings on it."""
         fill = self.fill or default
         if fill is not None:

@@ -1,4 +1,4 @@
-"""Batch norm as Paddle keeps its statistics: the running variance is updated with the biased batch variance."""
+"""Batch norm as Paddle keeps it: the running variance is updated with the biased batch variance."""
 
 from __future__ import annotations
 

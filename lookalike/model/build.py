@@ -24,7 +24,9 @@ from lookalike.model.stop_layers import DOCUMENT_NAMES, cut, layer_path
 from lookalike.model.weights.load import load_weights
 from lookalike.model.weights.urls import pretrained_url
 
-_PRETRAINED = ("pretrained", "use_ssld", "use_ssld_stage1_pretrained")
+PRETRAINED_OPTIONS = ("pretrained", "use_ssld", "use_ssld_stage1_pretrained")
+"""Arguments that every backbone takes beside its own."""
+
 _ARCH_KEYS = (
     "name",
     "infer_output_key",
@@ -61,17 +63,18 @@ def build_backbone(
     Raises UserError for an unknown name, argument, layer or file.
     """
     component = Component.of(section, path)
-    options = {key: component.arguments.get(key, False) for key in _PRETRAINED}
-    arguments = {key: value for key, value in component.arguments.items() if key not in _PRETRAINED}
+    options = {key: component.arguments.get(key, False) for key in PRETRAINED_OPTIONS}
+    arguments = {key: value for key, value in component.arguments.items() if key not in PRETRAINED_OPTIONS}
     plain = Component(component.name, arguments, component.place)
     from_timm = timm_models.is_timm(component.name)
     wanted = options["pretrained"] if pretrained else False
     if not isinstance(wanted, (bool, str)):
         raise component.place_of("pretrained").error(f"must be true, false, a path or a URL, got {wanted!r}")
-    if from_timm:
-        module = timm_models.create(plain, pretrained=wanted is True)
-    else:
-        module = backbones.build(plain)
+    if from_timm and (options["use_ssld"] or options["use_ssld_stage1_pretrained"]):
+        raise component.place.error(
+            "use_ssld asks for weights of the reference, which timm's networks do not have"
+        )
+    module = timm_models.create(plain, wanted is True) if from_timm else backbones.build(plain)
     before = set(module.state_dict())
     removed = timm_models.classifier_keys(module) if from_timm else set()
     matcher = timm_models.layer_matcher(module) if from_timm else None
@@ -79,7 +82,8 @@ def build_backbone(
     if stop_layer is not None and not (from_timm and _is_pooled_cut(module, stop_layer)):
         module = cut(module, stop_layer, stop_place)
     removed |= before - set(module.state_dict())
-    module.facts = BackboneFacts(component.name, frozenset(removed), matcher, shape)  # type: ignore[assignment]
+    facts = BackboneFacts(component.name, frozenset(removed), matcher, shape)
+    module.facts = facts  # type: ignore[assignment]
     if wanted and not (from_timm and wanted is True):
         source = (
             wanted
@@ -181,9 +185,8 @@ def _check_keys(arch: Mapping[str, Any], place: Place) -> None:
         raise place.at("name").error(f"unknown architecture '{name}' (known: RecModel)")
     for key in arch:
         if key not in _ARCH_KEYS and key not in _NO_EFFECT:
-            raise place.error(
-                f"unknown key '{key}'{did_you_mean(key, _ARCH_KEYS) or '.'} (accepts: {', '.join(_ARCH_KEYS)})"
-            )
+            near = did_you_mean(key, _ARCH_KEYS) or "."
+            raise place.error(f"unknown key '{key}'{near} (accepts: {', '.join(_ARCH_KEYS)})")
     if not arch.get("Backbone"):
         raise place.error("a RecModel needs a Backbone")
 

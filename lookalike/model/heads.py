@@ -18,7 +18,10 @@ from lookalike.model.registries import heads
 
 
 def unit(vectors: Tensor) -> Tensor:
-    """Each row divided by its length, in float32. A zero row stays zero and gets no gradient (the reference gives NaN)."""
+    """Each row divided by its length, in float32.
+
+    A zero row stays zero and gets no gradient (the reference gives NaN).
+    """
     vectors = vectors.float()
     squared = vectors.square().sum(dim=1, keepdim=True)
     alive = squared > 1e-24
@@ -81,9 +84,10 @@ class ArcMargin(MarginHead):
 
 @heads.register("CosMargin")
 class CosMargin(MarginHead):
-    """s * (cos θ - m) for the own class, s * cos θ for the others. Source: CosFace, https://arxiv.org/abs/1801.09414.
+    """s * (cos θ - m) for the own class, s * cos θ for the others.
 
     The reference fails without labels; here that gives the cosine, as in the other heads.
+    Source: CosFace, https://arxiv.org/abs/1801.09414.
     """
 
     def __init__(
@@ -98,8 +102,9 @@ class CosMargin(MarginHead):
 
 @heads.register("CircleMargin")
 class CircleMargin(MarginHead):
-    """s * a (cos θ - (1 - m)), a = max(1 + m - cos θ, 0), for the own class; s * b (cos θ - m), b = max(cos θ + m, 0), else.
+    """s * a (cos θ - (1 - m)) for the own class, s * b (cos θ - m) for the others.
 
+    a = max(1 + m - cos θ, 0), b = max(cos θ + m, 0).
     a and b get no gradient. Source: Circle Loss, https://arxiv.org/abs/2002.10857.
     """
 

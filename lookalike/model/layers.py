@@ -17,7 +17,7 @@ Activation = Callable[[], nn.Module]
 
 
 def make_divisible(value: float, divisor: int = 8) -> int:
-    """The multiple of `divisor` nearest to a channel count, never more than a tenth below it. Source: MobileNetV2."""
+    """The multiple of `divisor` nearest to a channel count, never more than a tenth below it."""
     rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * value else rounded
 
@@ -47,7 +47,7 @@ def start_linear(linear: nn.Linear) -> nn.Linear:
 
 
 class ConvNorm(nn.Sequential):
-    """[average pool →] convolution without bias → batch norm [→ activation]. Keys `conv.*`, `bn.*` as in the reference.
+    """[average pool →] convolution without bias → batch norm [→ activation].
 
     `decay_norm` False marks weight and bias of the batch norm as free of weight decay (`regularizer = ("L2",
     0.0)`).
@@ -82,8 +82,8 @@ class ConvNorm(nn.Sequential):
         )
         self.bn = nn.BatchNorm2d(out_channels)
         if not decay_norm:
-            self.bn.weight.regularizer = ("L2", 0.0)  # type: ignore[assignment]
-            self.bn.bias.regularizer = ("L2", 0.0)  # type: ignore[assignment]
+            self.bn.weight.regularizer = ("L2", 0.0)  # type: ignore[attr-defined]
+            self.bn.bias.regularizer = ("L2", 0.0)  # type: ignore[attr-defined]
         if activation is not None:
             self.act = activation()
 
@@ -139,7 +139,7 @@ class DownscaleInInferDropout(nn.Module):
 
 
 def multiply_learning_rates(parts: Sequence[nn.Module], factors: Sequence[float], name: str) -> None:
-    """Set `lr_multiplier` for every parameter of each part, from stem to last stage. Raises UserError on a wrong count."""
+    """Set `lr_multiplier` for the parameters of each part. Raises UserError on a wrong count."""
     if len(factors) != len(parts):
         raise UserError(f"{name} needs {len(parts)} numbers, one for each part, got {len(factors)}")
     for part, factor in zip(parts, factors, strict=True):

@@ -5,6 +5,8 @@ Each has `in_features` and `out_features`, so that a model whose parts do not fi
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -16,7 +18,10 @@ from lookalike.model.registries import heads, necks
 @heads.register("FC")
 @necks.register("FC", "Linear")
 class FC(nn.Module):
-    """y = W x + b. (N, embedding_size) → (N, class_num). W starts XavierNormal, b at 0. As a head it ignores the labels."""
+    """y = W x + b. (N, embedding_size) → (N, class_num).
+
+    W starts XavierNormal, b at 0. As a head it ignores the labels.
+    """
 
     def __init__(
         self,
@@ -99,7 +104,7 @@ class VehicleNeck(nn.Module):
         padding: int = 0,
         dilation: int = 1,
         groups: int = 1,
-        padding_mode: str = "zeros",
+        padding_mode: Literal["zeros", "reflect", "replicate", "circular"] = "zeros",
         weight_attr: AttributeValue = None,
         bias_attr: AttributeValue = None,
         reference_behaviour: bool = False,

@@ -75,7 +75,7 @@ class RecModel(nn.Module):
         return outputs
 
     def embed(self, images: Tensor, key: str = "features") -> Tensor:
-        """The embeddings (N, D) alone, without the class scores: `features` (default), `backbone` or `neck`."""
+        """The embeddings (N, D) without the class scores: `features`, `backbone` or `neck`."""
         if key == "logits":
             return self(images)["logits"]  # type: ignore[no-any-return]
         output: Tensor = self.backbone(images)
@@ -116,7 +116,7 @@ class RecModel(nn.Module):
         return size
 
     def features_at(self, images: Tensor, layer: str) -> Tensor:
-        """Output of any layer of the model, named from its root or from the backbone's (`backbone.blocks[3]`, `blocks[3]`).
+        """Output of any layer, named from the model or from its backbone (`backbone.blocks[3]`, `blocks[3]`).
 
         Raises UserError that lists the nearest names.
         """
@@ -127,7 +127,7 @@ class RecModel(nn.Module):
         return output_of(self, images, layer)
 
     def layer_groups(self) -> list[list[str]]:
-        """Names of the parameters, in groups from the stem to the head, for learning rates that fall with depth.
+        """Names of the parameters, in groups from stem to head, for learning rates that fall with depth.
 
         A network of timm is grouped as timm groups it. Neck and head are the last group.
         """
@@ -140,7 +140,7 @@ class RecModel(nn.Module):
         return [group for group in named if group]
 
     def fuse(self) -> RecModel:
-        """Join branches that are separate in training only (PP-LCNetV2), in place; the output at eval stays the same.
+        """Join branches that are separate in training only (PP-LCNetV2), in place; the output at eval stays.
 
         The model must not be trained afterwards. Returns itself.
         """
@@ -148,6 +148,8 @@ class RecModel(nn.Module):
             fuse = getattr(part, "fuse", None)
             if part is not self and callable(fuse):
                 fuse()
+        left = dict(self.named_modules())
+        self.frozen_norms = [name for name in self.frozen_norms if name in left]
         return self
 
     def train(self, mode: bool = True) -> RecModel:

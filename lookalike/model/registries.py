@@ -1,4 +1,7 @@
-"""What a recipe can name under Arch: backbones, necks, heads. Backbones of timm are named `timm/<name>` and need no entry."""
+"""What a recipe can name under Arch: backbones, necks, heads.
+
+Backbones of timm are named `timm/<name>` and need no entry.
+"""
 
 from __future__ import annotations
 

@@ -8,8 +8,8 @@ compiled and exported.
 
 from __future__ import annotations
 
+import difflib
 import re
-import warnings
 from typing import Any
 
 from torch import Tensor, nn
@@ -39,8 +39,6 @@ def find_layer(module: nn.Module, name: str, place: Place | None = None, what: s
 
 
 def _nearest(path: str, known: list[str]) -> list[str]:
-    import difflib
-
     near = difflib.get_close_matches(path, known, n=6, cutoff=0.5)
     top = [name for name in known if name and "." not in name]
     return (near + [name for name in top if name not in near])[:10]
@@ -72,27 +70,18 @@ def cut(module: nn.Module, name: str, place: Place | None = None) -> nn.Module:
 
 
 def _traced_up_to(module: nn.Module, path: str, name: str, place: Place | None) -> nn.Module:
-    from timm.layers import create_feature_extractor
+    # needed for few recipes, and importing what traces takes longer than building a model
+    from lookalike.model.traced import traced_up_to
 
-    training = module.training
     try:
-        with warnings.catch_warnings():
-            # training and evaluation differ in dropout, which is what two graphs are for
-            warnings.simplefilter("ignore")
-            traced: Any = create_feature_extractor(module, [path])
+        return traced_up_to(module, path)
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise (place or Place()).error(f"the network cannot be cut at '{name}': {reason}") from error
-    for graph in (traced.train_graph, traced.eval_graph):
-        output = next(node for node in graph.nodes if node.op == "output")
-        (output.args,) = [(next(iter(output.args[0].values())),)]
-    traced.train(training)
-    traced.graph = traced.train_graph if training else traced.eval_graph
-    return traced  # type: ignore[no-any-return]
 
 
 def output_of(module: nn.Module, images: Tensor, name: str, run: Any = None) -> Tensor:
-    """Output of a named layer while the network sees the images; a layer that runs several times gives its last output.
+    """Output of a named layer while the network sees the images, the last one where it runs several times.
 
     Raises UserError when the layer does not exist, does not run, or gives something other than a tensor.
     """

@@ -91,7 +91,8 @@ def _sentence(tree: Section, error: ValidationError) -> UserError:
     if kind == "missing":
         return place_at(tree, steps[:-1]).error(f"needs the key '{steps[-1]}'")
     if kind == "value_error":
-        return place.error(str(detail["ctx"]["error"]))
+        got = "" if isinstance(value, dict) else f", got {_short(value)}"
+        return place.error(f"{detail['ctx']['error']}{got}")
     if kind == "literal_error":
         expected = detail["ctx"]["expected"]
         return place.error(f"must be {'one of ' if ' or ' in expected else ''}{expected}, got {value!r}")
@@ -104,9 +105,11 @@ def _sentence(tree: Section, error: ValidationError) -> UserError:
     if kind in ("too_short", "too_long"):
         wanted_length = detail["ctx"].get("min_length", detail["ctx"].get("max_length"))
         return place.error(f"must have {wanted_length} entries, got {_short(value)}")
-    wanted = _WORDS.get(kind.split("_")[0])
-    if wanted and kind.endswith(("_type", "_parsing", "_from_float")):
-        return place.error(f"must be {wanted}, got {_short(value)}")
+    # a value that may be of several types has a mistake for each of them
+    together = [other for other in details if _steps(tree, other["loc"]) == steps]
+    types_wanted = list(dict.fromkeys(_WORDS.get(other["type"].split("_")[0], "") for other in together))
+    if all(types_wanted) and kind.endswith(("_type", "_parsing", "_from_float")):
+        return place.error(f"must be {' or '.join(types_wanted)}, got {_short(value)}")
     return place.error(f"{detail['msg'][:1].lower()}{detail['msg'][1:]}, got {_short(value)}")
 
 

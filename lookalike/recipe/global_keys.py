@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 
 def _not_a_bool(value: Any) -> Any:
@@ -111,7 +111,7 @@ class Global(BaseModel):
     eval_interval: Count = Field(1, description="Epochs between two evaluations")
     start_eval_epoch: Annotated[Whole, Field(ge=0)] = Field(0, description="First epoch that is evaluated")
     eval_mode: Literal["retrieval", "classification", "adaface"] = Field(
-        "retrieval", description="What evaluation measures; classification when Eval holds one plain dataset"
+        "retrieval", description="What evaluation measures; the reference's default is classification"
     )
     retrieval_feature_from: Literal["features", "backbone"] = Field(
         "features", description="Which output of the model is the embedding"
@@ -132,6 +132,13 @@ class Global(BaseModel):
     rec_inference_model_dir: str | None = Field(None, description="Model folder to embed with")
     batch_size: Count | None = Field(None, description="Images embedded at once")
     use_gpu: bool | None = Field(None, description="The deployment files' word for `device: gpu`")
+
+    @field_validator("train_mode")
+    @classmethod
+    def _ordinary_loop_only(cls, value: str | None) -> str | None:
+        if value is not None:
+            raise ValueError("only the ordinary training loop is available; remove train_mode")
+        return value
 
     @property
     def use_visualdl(self) -> bool:

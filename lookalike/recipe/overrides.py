@@ -116,29 +116,16 @@ def read_override_value(text: str, path: str) -> Any:
 
 def _put(recipe: RecipeSection, steps: list[str | int], value: Any) -> None:
     here: Any = recipe
-    place = Place()
-    for step, following in zip(steps, [*steps[1:], None], strict=True):
-        last = following is None
+    place = Place(file=_SOURCE)
+    for number, step in enumerate(steps):
+        last = number == len(steps) - 1
         if isinstance(here, RecipeList):
             here = _into_list(here, step, value, place, last)
         elif isinstance(here, RecipeSection):
             here = _into_section(here, str(step), value, place, last)
         else:
-            raise Place(_path([*_before(steps, step)]), _SOURCE).error(
-                f"is {plain(here)!r} and has no entry '{step}'"
-            )
+            raise place.error(f"is {here!r} and has no entry '{step}'")
         place = place.at(step)
-
-
-def _before(steps: list[str | int], step: str | int) -> list[str | int]:
-    return steps[: steps.index(step)]
-
-
-def _path(steps: list[str | int]) -> str:
-    place = Place()
-    for step in steps:
-        place = place.at(step)
-    return place.path
 
 
 def _into_list(entries: RecipeList, step: str | int, value: Any, place: Place, last: bool) -> Any:
@@ -146,22 +133,22 @@ def _into_list(entries: RecipeList, step: str | int, value: Any, place: Place, l
         names = ", ".join(f"{index}: {_entry_name(entry)}" for index, entry in enumerate(entries))
         have = f"it has {len(entries)} ({names})" if len(entries) else "it is empty"
         what = f"has no entry {step}" if isinstance(step, int) else f"is a list, '{step}' is no index into it"
-        raise Place(place.path, _SOURCE).error(f"{what}; {have}")
+        raise place.error(f"{what}; {have}")
     if last:
         entries[step] = value
-        entries.places[step] = Place(place.at(step).path, _SOURCE)
+        entries.places[step] = place.at(step)
     elif entries[step] is None:
-        entries[step] = RecipeSection(place=Place(place.at(step).path, _SOURCE))
+        entries[step] = RecipeSection(place=place.at(step))
     return entries[step]
 
 
 def _into_section(section: RecipeSection, step: str, value: Any, place: Place, last: bool) -> Any:
     if last:
         section[step] = value
-        section.places[step] = Place(place.at(step).path, _SOURCE)
+        section.places[step] = place.at(step)
     elif section.get(step) is None:  # a section that is not there yet; its keys are checked with the rest
-        section[step] = RecipeSection(place=Place(place.at(step).path, _SOURCE))
-        section.places[step] = section[step].place
+        section[step] = RecipeSection(place=place.at(step))
+        section.places[step] = place.at(step)
     return section[step]
 
 

@@ -74,7 +74,7 @@ def _of_block(block: Section | None, path: str) -> Iterator[tuple[str, str, bool
             inside = key == "cls_label_path" and dataset.get("name") in _INSIDE_ROOT
             if isinstance(value, str) and value and not inside:
                 yield f"{path}.dataset.{key}", value, False
-    for part in ("Query", "Gallery"):
+    for part in ("Query", "Gallery", "Test", "Eval"):
         yield from _of_block(block.get(part), f"{path}.{part}")
 
 

@@ -92,7 +92,7 @@ def read_value(text: str, place: Place) -> Any:
         loader = _Loader(text)
         try:
             node = loader.get_single_node()
-            return None if node is None else _Builder(loader, place.file, file).build(node, place)
+            return None if node is None else _Builder(loader, place, file).build(node, place)
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
@@ -110,9 +110,9 @@ class _Builder:
     """Turns the nodes of one document into sections; an alias anew for each use, so that each has its own
     path."""
 
-    def __init__(self, loader: _Loader, file: str | None, shown: str) -> None:
+    def __init__(self, loader: _Loader, place: Place, shown: str) -> None:
         self.loader = loader
-        self.file = file
+        self.has_lines = place.line is not None
         self.shown = shown
         self.count = 0
         self.open: list[yaml.Node] = []
@@ -135,6 +135,10 @@ class _Builder:
         finally:
             self.open.pop()
 
+    def _line(self, node: yaml.Node) -> int:
+        """The line of a node in the file, 0 where the text is no file."""
+        return node.start_mark.line + 1 if self.has_lines else 0
+
     def _count(self, values: int = 1) -> None:
         self.count += values
         if self.count > MAX_VALUES:
@@ -143,17 +147,17 @@ class _Builder:
     def _mapping(self, node: yaml.MappingNode, place: Place) -> RecipeSection:
         section = RecipeSection(place=place)
         for key, (key_node, value_node) in self._entries(node).items():
-            section.lines[key] = key_node.start_mark.line + 1 if self.file else 0
+            section.lines[key] = self._line(key_node)
             where = place.at(key, section.lines[key])
             if value_node.start_mark.line < key_node.start_mark.line:  # an alias
-                where = Place(where.path, where.file, value_node.start_mark.line + 1 if self.file else None)
+                where = Place(where.path, where.file, self._line(value_node) or None)
             section[key] = self.build(value_node, where, in_mapping=True)
         return section
 
     def _sequence(self, node: yaml.Node, place: Place) -> RecipeList:
         entries = RecipeList(place=place)
         for index, value_node in enumerate(node.value):
-            entries.lines.append(value_node.start_mark.line + 1 if self.file else 0)
+            entries.lines.append(self._line(value_node))
             entries.append(self.build(value_node, place.at(index, entries.lines[index])))
         return entries
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import yaml
@@ -28,27 +28,18 @@ class DataBlocks:
 
 @dataclass
 class Recipe:
-    """What a recipe says. Sections are exactly what the YAML holds there; `global_`, `amp`, `ema` are typed.
+    """What a recipe says. `global_`, `amp`, `ema` and `index_process` are typed, the rest is as in the YAML.
 
-    `data` is None where the recipe has no `DataLoader`; `arch` and `optimizer` are empty where they are
-    not given.
+    `tree` is the whole of it, with anchors and overrides applied; sections are read from there, so that a
+    change of one is in the dump too.
     """
 
     global_: Global
-    arch: Section
-    loss_train: SectionList
-    loss_eval: SectionList
-    optimizer: Section | SectionList
-    data: DataBlocks | None
-    metrics_train: SectionList
-    metrics_eval: SectionList
-    amp: Amp | None = None
-    ema: Ema | None = None
-    rec_pre_process: Section | None = None
-    rec_post_process: Section | None = None
-    index_process: IndexProcess | None = None
+    amp: Amp | None
+    ema: Ema | None
+    index_process: IndexProcess | None
+    tree: RecipeSection = field(repr=False)
     name: str = "recipe"
-    tree: RecipeSection = field(default_factory=RecipeSection, repr=False)
 
     @classmethod
     def from_dict(
@@ -61,35 +52,65 @@ class Recipe:
         tree = relocated(values, Place())
         apply_overrides(tree, overrides)
         form = check(tree)
-        settings = form.global_
-        data = _section(tree, "DataLoader")
-        recipe = cls(
-            global_=settings,
-            arch=_section(tree, "Arch") or RecipeSection(place=tree.place_of("Arch")),
-            loss_train=_list(tree, "Loss", "Train"),
-            loss_eval=_list(tree, "Loss", "Eval"),
-            optimizer=tree.get("Optimizer") or RecipeSection(place=tree.place_of("Optimizer")),
-            data=DataBlocks(*(_section(data, key) for key in ("Train", "Eval", "Validation")))
-            if data
-            else None,
-            metrics_train=_list(tree, "Metric", "Train"),
-            metrics_eval=_list(tree, "Metric", "Eval"),
-            amp=form.amp,
-            ema=form.ema,
-            rec_pre_process=_section(tree, "RecPreProcess"),
-            rec_post_process=_section(tree, "RecPostProcess"),
-            index_process=form.index_process,
-            name=name,
-            tree=tree,
-        )
+        recipe = cls(form.global_, form.amp, form.ema, form.index_process, tree, name)
         recipe._settle()
         return recipe
+
+    @property
+    def arch(self) -> Section:
+        """Backbone, stop layer, neck and head; empty where the recipe has none."""
+        return self._section("Arch") or RecipeSection(place=self.tree.place_of("Arch"))
+
+    @property
+    def optimizer(self) -> Section | SectionList:
+        """The optimizer, or a list of them; empty where the recipe has none."""
+        return self.tree.get("Optimizer") or RecipeSection(place=self.tree.place_of("Optimizer"))
+
+    @property
+    def data(self) -> DataBlocks | None:
+        """The blocks of `DataLoader`, None where the recipe has no `DataLoader`."""
+        blocks = self._section("DataLoader")
+        if blocks is None:
+            return None
+        return DataBlocks(*(blocks.get(block.name) for block in fields(DataBlocks)))
+
+    @property
+    def loss_train(self) -> SectionList:
+        return self._list("Loss", "Train")
+
+    @property
+    def loss_eval(self) -> SectionList:
+        return self._list("Loss", "Eval")
+
+    @property
+    def metrics_train(self) -> SectionList:
+        return self._list("Metric", "Train")
+
+    @property
+    def metrics_eval(self) -> SectionList:
+        return self._list("Metric", "Eval")
+
+    @property
+    def rec_pre_process(self) -> Section | None:
+        return self._section("RecPreProcess")
+
+    @property
+    def rec_post_process(self) -> Section | None:
+        return self._section("RecPostProcess")
+
+    def _section(self, key: str) -> Section | None:
+        value = self.tree.get(key)
+        return value if isinstance(value, Section) else None
+
+    def _list(self, key: str, part: str) -> SectionList:
+        parent = self._section(key)
+        place = parent.place_of(part) if parent is not None else self.tree.place_of(key).at(part)
+        found = parent.get(part) if parent is not None else None
+        return found if isinstance(found, SectionList) else RecipeList(place=place)
 
     def _settle(self) -> None:
         """What follows from two sections together."""
         settings, given = self.global_, self.global_.model_fields_set
-        if "eval_mode" not in given and self.data and self.data.Eval and "dataset" in self.data.Eval:
-            settings.eval_mode = "classification"
         if settings.use_gpu is not None and "device" not in given:
             settings.device = "gpu" if settings.use_gpu else "cpu"
         head = self.arch.get("Head")
@@ -126,18 +147,3 @@ class _Dumper(yaml.SafeDumper):
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
-
-
-def _section(parent: Section | None, key: str) -> Section | None:
-    value = parent.get(key) if parent is not None else None
-    return value if isinstance(value, Section) else None
-
-
-def _list(tree: RecipeSection, section: str, key: str) -> SectionList:
-    parent = _section(tree, section)
-    value = parent.get(key) if parent is not None else None
-    if isinstance(value, SectionList):
-        return value
-    return RecipeList(
-        place=(parent or tree).place_of(key) if parent is not None else Place(f"{section}.{key}")
-    )

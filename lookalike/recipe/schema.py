@@ -17,7 +17,6 @@ from pydantic_core import CoreSchema, core_schema
 from lookalike.core.numbers import Number
 from lookalike.recipe.global_keys import Global
 
-
 COMPONENT = "x-component"
 """Key in a JSON schema that names the definition of a component."""
 
@@ -62,7 +61,8 @@ class OfKind:
             raise ValueError(f"expected one {self.kind}, written as '- Name: {{argument: value}}'")
         if isinstance(value, str) or (isinstance(value, Mapping) and isinstance(value.get("name"), str)):
             return value
-        raise ValueError(f"expected a {self.kind}, written as a section with a key 'name'")
+        article = "an" if self.kind[0] in "aeiou" else "a"
+        raise ValueError(f"expected {article} {self.kind}, written as a section with a key 'name'")
 
 
 class Part(BaseModel):
@@ -114,24 +114,31 @@ class Data(Part):
 
     dataset: Annotated[Any, OfKind("dataset")]
     sampler: Annotated[Any, OfKind("sampler")] | None = None
+    batch_sampler: Annotated[Any, OfKind("sampler")] | None = None
     loader: Annotated[Any, OfKind("loader", named=False)] | None = None
 
 
 class EvalData(Part):
-    """Query and Gallery, or a single one of them for both, or one plain dataset."""
+    """Query and Gallery, or a single block that is both, or one plain dataset."""
 
     query: Data | None = Field(None, alias="Query")
     gallery: Data | None = Field(None, alias="Gallery")
+    test: Data | None = Field(None, alias="Test", description="A single block, query and gallery in one")
+    eval: Data | None = Field(None, alias="Eval", description="A single block, query and gallery in one")
     dataset: Annotated[Any, OfKind("dataset")] | None = None
     sampler: Annotated[Any, OfKind("sampler")] | None = None
+    batch_sampler: Annotated[Any, OfKind("sampler")] | None = None
     loader: Annotated[Any, OfKind("loader", named=False)] | None = None
 
     @model_validator(mode="after")
     def _one_form(self) -> EvalData:
-        if self.dataset is not None and (self.query or self.gallery):
+        blocks = [block for block in (self.query, self.gallery, self.test, self.eval) if block is not None]
+        if self.dataset is not None and blocks:
             raise ValueError("holds both 'dataset' and 'Query' or 'Gallery'; keep one of the two forms")
-        if self.dataset is None and not (self.query or self.gallery):
+        if self.dataset is None and not blocks:
             raise ValueError("needs 'Query' and 'Gallery', or 'dataset'")
+        if len(blocks) > 1 and not (len(blocks) == 2 and self.query and self.gallery):
+            raise ValueError("needs 'Query' and 'Gallery', or a single block for both")
         return self
 
 

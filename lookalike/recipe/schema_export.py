@@ -220,5 +220,6 @@ def _finished(schema: Any) -> Any:
         return {"$ref": f"#/$defs/{schema[COMPONENT]}", **rest}
     changed = {key: _finished(value) for key, value in schema.items()}
     if changed.get("type") == "number":
-        return {"anyOf": [changed, {"type": "string", "pattern": r"^[-+*/(). 0-9eE]+$"}]}
+        about = {key: changed.pop(key) for key in ("default", "description") if key in changed}
+        return {"anyOf": [changed, {"type": "string", "pattern": r"^[-+*/(). 0-9eE]+$"}], **about}
     return changed

@@ -114,10 +114,13 @@ class Rule(ABC):
             raise place.at("layer_decay").error(
                 f"{type(model).__name__} does not tell the order of its layers"
             )
-        layers: list[tuple[int, list[str]]] = list(layer_groups())
-        top = max(index for index, _ in layers)
+        layers: list[list[str]] = list(layer_groups())
         assert self.layer_decay is not None
-        return {name: self.layer_decay ** (top - index) for index, names in layers for name in names}
+        return {
+            name: self.layer_decay ** (len(layers) - 1 - i)
+            for i, names in enumerate(layers)
+            for name in names
+        }
 
     def before_step(self, groups: Groups, tensors: list[Tensor]) -> None:
         """Clip the gradients, then add the decay terms that the torch optimizer does not know."""
@@ -134,28 +137,19 @@ class Rule(ABC):
                     _add_terms(group)
 
 
-def same_layout(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors of one shape run through memory alike; strides of dimensions of size 1 mean nothing."""
+def _same_layout(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors of one shape run through memory alike; strides of size 1 mean nothing."""
     return one.stride() == other.stride() or all(
         a == b for a, b, size in zip(one.stride(), other.stride(), one.shape, strict=True) if size != 1
     )
 
 
-def laid_out_as(tensor: Tensor, pattern: Tensor) -> Tensor:
-    """The values of a tensor in the memory order of another."""
-    return (
-        tensor
-        if same_layout(tensor, pattern)
-        else torch.empty_like(pattern, dtype=tensor.dtype).copy_(tensor)
-    )
-
-
 def _lay_out_alike(parameter: Tensor) -> None:
-    # fused kernels walk weight, gradient and state as flat memory, and mix them up where a channels-last
-    # weight has a
-    # gradient in another order
-    if parameter.grad is not None and parameter.grad.stride() != parameter.stride():
-        parameter.grad = laid_out_as(parameter.grad, parameter)
+    # fused kernels walk weight, gradient and state as flat memory, and mix them up where a
+    # channels-last weight has a gradient in another order
+    gradient = parameter.grad
+    if gradient is not None and not _same_layout(gradient, parameter):
+        parameter.grad = torch.empty_like(parameter).copy_(gradient)
 
 
 def _clip_each(gradients: list[Tensor], limit: float) -> None:

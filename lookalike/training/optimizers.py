@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lookalike.core.component import Component, Place, Section, SectionList
 from lookalike.core.errors import UserError
 from lookalike.core.log import warn_once
-from lookalike.training.optimizer_rules import Rule, laid_out_as, optimizers
+from lookalike.training.optimizer_rules import Rule, optimizers
 from lookalike.training.parameter_groups import Settings, group_parameters, parameters_in_scope
 from lookalike.training.schedules import Schedule, build_schedule
 
@@ -79,7 +79,7 @@ class Part:
             self.optimizer.load_state_dict(
                 {
                     "state": {
-                        numbers[name]: _as_laid_out(entry, parameters[name])
+                        numbers[name]: _copied(entry, parameters[name])
                         for name, entry in saved["state"].items()
                     },
                     "param_groups": self.optimizer.state_dict()["param_groups"],
@@ -90,15 +90,17 @@ class Part:
                 group["names"] = kept
 
 
-def _as_laid_out(entry: Mapping[str, Any], parameter: Tensor) -> dict[str, Any]:
-    def fit(value: Any) -> Any:
-        return (
-            laid_out_as(value.to(parameter.device), parameter)
-            if isinstance(value, Tensor) and value.dim()
-            else value
-        )
+def _copied(entry: Mapping[str, Any], parameter: Tensor) -> dict[str, Any]:
+    """The state of one parameter, in its memory order; a copy, so that two optimizers never share state."""
 
-    return {key: fit(value) for key, value in entry.items()}
+    def copied(value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        if not value.dim():  # the count of steps
+            return value.clone()
+        return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+    return {key: copied(value) for key, value in entry.items()}
 
 
 class Optimizers:
@@ -129,23 +131,18 @@ class Optimizers:
 
         A loss scaler is unscaled before anything looks at the gradients, and updated at the end.
         """
-        scaled = scaler is not None and scaler.is_enabled()
-        for part in self.parts:
-            if scaled and part.tensors():
-                assert scaler is not None
-                scaler.unscale_(part.optimizer)
-        for part in self.parts:
-            tensors = part.tensors()
-            if not tensors:
-                continue
-            part.rule.before_step(part.optimizer.param_groups, tensors)
-            if scaled:
-                assert scaler is not None
-                scaler.step(part.optimizer)
-            else:
+        parts = [part for part in self.parts if part.tensors()]
+        if scaler is None or not scaler.is_enabled():
+            for part in parts:
+                part.rule.before_step(part.optimizer.param_groups, part.tensors())
                 part.optimizer.step()
-        if scaled:
-            assert scaler is not None
+            return
+        for part in parts:
+            scaler.unscale_(part.optimizer)
+        for part in parts:
+            part.rule.before_step(part.optimizer.param_groups, part.tensors())
+            scaler.step(part.optimizer)
+        if parts:
             scaler.update()
 
     def zero_grad(self) -> None:
@@ -159,7 +156,7 @@ class Optimizers:
         self._refresh()
 
     def epoch_end(self, metric: float | None = None) -> None:
-        """One epoch is done: schedules by epoch go on, and those that follow the metric hear it if there is one."""
+        """One epoch is done: schedules by epoch go on, those that follow the metric hear it, if given."""
         if metric is not None:
             for part in self.parts:
                 part.schedule.observe(self.epochs, metric)

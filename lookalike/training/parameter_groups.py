@@ -31,7 +31,7 @@ class Settings:
 
 
 def parameters_in_scope(scope: Any, model: nn.Module, loss: nn.Module | None, place: Place) -> Named:
-    """The parameters to train of a scope as `build_optimizer` describes it; names of the losses' start with `loss.`.
+    """The parameters to train of a scope as in `build_optimizer`; names of the losses' begin with `loss.`.
 
     Raises UserError for a scope that matches nothing.
     """

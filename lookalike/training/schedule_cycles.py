@@ -18,7 +18,7 @@ from lookalike.training.schedule_base import SWALLOWED, Schedule, schedules
 )
 @dataclass(kw_only=True)
 class Cyclic(Schedule):
-    """From `base_learning_rate` to `max_learning_rate` in `step_size_up` steps, back in `step_size_down`, again.
+    """From `base_learning_rate` to `max_learning_rate` in `step_size_up` steps, and back, again and again.
 
     Smith, Cyclical Learning Rates, 2017, https://arxiv.org/abs/1506.01186. Step sizes count steps, not
     epochs. `mode`: triangular keeps the height, triangular2 halves it each cycle, exp_range multiplies it
@@ -60,7 +60,7 @@ class Cyclic(Schedule):
 @schedules.register("OneCycleLR", "OneCycle", swallows=SWALLOWED)
 @dataclass(kw_only=True)
 class OneCycleLR(Schedule):
-    """From max/divide_factor up to `max_learning_rate` in `phase_pct` of the steps, down to `end_learning_rate`.
+    """From max/divide_factor to `max_learning_rate` in `phase_pct` of the steps, then down to the end rate.
 
     With `three_phase`, down to the initial rate in as many steps as up, then to the end. `anneal_strategy`
     cos or linear. Smith, Topin, Super-Convergence, 2018, https://arxiv.org/abs/1708.07120. The steps are

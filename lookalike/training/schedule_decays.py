@@ -71,7 +71,7 @@ class Linear(_FromLearningRate):
 @schedules.register("Cosine", swallows=SWALLOWED)
 @dataclass(kw_only=True)
 class Cosine(_FromLearningRate):
-    """lr(t) = eta_min + (learning_rate - eta_min) (1 + cos(pi t/T)) / 2, T the steps after warm-up; then eta_min.
+    """lr(t) = eta_min + (learning_rate - eta_min) (1 + cos(pi t/T)) / 2, T the steps after warm-up.
 
     Loshchilov, Hutter, SGDR, 2017, https://arxiv.org/abs/1608.03983. The reference lets the rate rise again
     after T, and refuses a fractional warm-up; `reference_behaviour=True` does the first.
@@ -160,7 +160,8 @@ class Piecewise(Schedule):
 class CosineFixmatch(_FromLearningRate):
     """lr(t) = learning_rate max(0, cos(num_cycles pi (t - w)/(T - w))).
 
-    Before w = num_warmup_steps it is learning_rate t/w. Sohn et al., FixMatch, 2020, https://arxiv.org/abs/2001.07685. T is the number of steps.
+    Before w = num_warmup_steps it is learning_rate t/w. T is the number of steps. Sohn et al., FixMatch,
+    2020, https://arxiv.org/abs/2001.07685.
     """
 
     num_warmup_steps: int = 0

@@ -15,7 +15,7 @@ from lookalike.data import Loader, build_loader
 from lookalike.evaluation import Evaluation, build_metrics, labels_are_training_classes
 from lookalike.evaluation import evaluate as evaluate_features
 from lookalike.evaluation.features import Encode
-from lookalike.images import Records
+from lookalike.images import Records, unify_classes
 from lookalike.loss import build_loss
 from lookalike.model import RecModel
 from lookalike.recipe import Recipe
@@ -68,7 +68,10 @@ def build_benchmark(recipe: Recipe, block: str = "Eval", training: Records | Non
     if len(sets) == 1:
         benchmark = Benchmark(block, loader(next(iter(sets.values()))), None)
     else:
-        benchmark = Benchmark(block, loader(sets["Query"]), loader(sets["Gallery"]))
+        query, gallery = loader(sets["Query"]), loader(sets["Gallery"])
+        # sets whose classes have names were numbered each on its own
+        query.dataset.records, gallery.dataset.records = unify_classes(query.records, gallery.records)
+        benchmark = Benchmark(block, query, gallery)
     if training is not None and recipe.loss_eval and recipe.arch.get("Head"):
         classes = recipe.arch["Head"].get("class_num")
         if labels_are_training_classes(training, benchmark.query.records, classes):

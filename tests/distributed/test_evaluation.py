@@ -7,12 +7,13 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lookalike.evaluation import build_metrics, evaluate
+from lookalike.evaluation import build_metrics, evaluate, evaluate_loss
 from tests.conftest import REPOSITORY
 from tests.evaluation.loaders import Vectors, random_set
 
@@ -25,7 +26,7 @@ def shard(whole: Vectors, rank: int, world_size: int) -> Vectors:
     padded = np.concatenate([rows, rows[: -len(rows) % (4 * world_size)]]).reshape(-1, world_size, 4)
     return Vectors(
         whole.features, whole.labels, whole.cameras, whole.paths, 4, padded[:, rank].reshape(-1),
-        broken=((f"{rank}.png", "missing"), ("both.png", "missing")),
+        broken={f"{rank}.png": "missing", "both.png": "missing"},
     )  # fmt: skip
 
 
@@ -37,9 +38,14 @@ def loss(outputs, labels):
     return {"loss": outputs.mean()}
 
 
-def run_rank(rank: int, world_size: int) -> dict[str, object]:
-    from lookalike.core.errors import UserError
+def sentence(run: Callable[[], object]) -> tuple[str, str]:
+    """The error that a call ends with."""
+    with pytest.raises(Exception) as caught:  # noqa: PT011  (which one is compared by the caller)
+        run()
+    return type(caught.value).__name__, str(caught.value)
 
+
+def run_rank(rank: int, world_size: int) -> dict[str, object]:
     query, gallery = (shard(each, rank, world_size) for each in sets())
     found = evaluate(
         lambda x: x, query, gallery, build_metrics(METRICS), keep_features=True, top_k=3, loss=loss
@@ -49,16 +55,20 @@ def run_rank(rank: int, world_size: int) -> dict[str, object]:
     empty = Vectors(
         gallery.features, gallery.labels, gallery.cameras, order=np.arange(41 if rank == 0 else 0)
     )
-    try:
-        evaluate(lambda x: x * float("nan"), gallery)
-        message = ""
-    except UserError as error:
-        message = str(error)
+
+    def fail_on_second(images):
+        if rank == 1:
+            raise RuntimeError("out of memory")
+        return images
+
     return {
         "found": found.to_dict() | {"seconds": 0},
         "alone": alone.metrics,
         "empty": evaluate(lambda x: x, empty).metrics,
-        "message": message,
+        "diverged": sentence(lambda: evaluate(lambda x: x * float("nan"), gallery)),
+        "failed": sentence(lambda: evaluate(fail_on_second, gallery)),
+        "failed_loss": sentence(lambda: evaluate_loss(lambda x, _: fail_on_second(x), gallery, loss)),
+        "loss": evaluate_loss(lambda x, _: x, query, loss),
         "top_k": found.top_k.indices.tolist() if found.top_k else None,
         "has_features": found.query_set is not None,
     }
@@ -88,11 +98,15 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     for result in (first, second):
         assert result["found"]["metrics"] == expected.metrics  # to the last bit
         assert result["alone"] == result["empty"] == evaluate(lambda x: x, gallery).metrics
-        assert "NaN or infinite features for 41 of 41 query images" in result["message"]
+        assert result["diverged"][0] == "UserError"
+        assert "NaN or infinite features for 41 of 41 query images" in result["diverged"][1]
+        assert result["failed"][1] == result["failed_loss"][1] == "out of memory"
         assert (result["found"]["queries"], result["found"]["gallery"]) == (27, 41)
         assert [each["path"] for each in result["found"]["broken"]] == ["0.png", "both.png", "1.png"]
         rows = np.concatenate([shard(query, rank, 2).order for rank in range(2)])
         assert result["found"]["losses"]["loss"] == pytest.approx(query.features[rows].mean(), abs=1e-6)
+        assert result["loss"] == pytest.approx(result["found"]["losses"])
+    assert (first["failed"][0], second["failed"][0]) == ("LookalikeError", "RuntimeError")
     assert first["found"] == second["found"]
     assert first["top_k"] == expected.top_k.indices.tolist()
     assert (first["has_features"], second["has_features"], second["top_k"]) == (True, False, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,7 +21,7 @@ class Vectors:
     paths: list[str] | None = None
     batch_size: int = 16
     order: np.ndarray | None = None
-    broken: tuple[tuple[str, str], ...] = ()
+    broken: dict[str, str] = field(default_factory=dict)
 
     @property
     def records(self) -> Any:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from lookalike.core.errors import LookalikeError, UserError
-from lookalike.evaluation import build_metrics, evaluate, evaluation
+from lookalike.core.errors import UserError
+from lookalike.evaluation import build_metrics, evaluate
 from lookalike.retrieval import evaluate_retrieval
 from tests.evaluation.loaders import Vectors, random_set
 from tests.retrieval.oracle import naive
@@ -146,8 +146,8 @@ def test_no_gradient_is_kept() -> None:
 
 
 def test_broken_images_are_listed() -> None:
-    query = replace(random_set(20, 1), broken=(("a.png", "missing"),))
-    gallery = replace(random_set(20, 2), broken=(("a.png", "missing"), ("b.png", "cannot be decoded")))
+    query = replace(random_set(20, 1), broken={"a.png": "missing"})
+    gallery = replace(random_set(20, 2), broken={"a.png": "missing", "b.png": "cannot be decoded"})
     found = evaluate(encode, query, gallery)
     assert found.broken == [("a.png", "missing"), ("b.png", "cannot be decoded")]
     assert found.to_dict()["broken"][1] == {"path": "b.png", "reason": "cannot be decoded"}
@@ -171,18 +171,10 @@ def test_empty_sets() -> None:
     with pytest.raises(
         UserError, match="the gallery set of the evaluation is empty: all 1 images are broken"
     ):
-        evaluate(encode, random_set(5), replace(empty, broken=(("a.png", "missing"),)))
+        evaluate(encode, random_set(5), replace(empty, broken={"a.png": "missing"}))
 
 
 def test_no_shared_labels() -> None:
     gallery = random_set(20)
     with pytest.raises(UserError, match="none of the 20 queries has a gallery item with its label"):
         evaluate(encode, replace(gallery, labels=gallery.labels + 100), gallery)
-
-
-def test_other_processes_hear_of_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        evaluation, "broadcast_json", lambda _: {"error": "out of memory", "user_error": False}
-    )
-    with pytest.raises(LookalikeError, match="out of memory"):
-        evaluate(encode, random_set(20))

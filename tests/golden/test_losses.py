@@ -82,7 +82,7 @@ def test_value_and_gradient(case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("silent", ["TripletLossV2", "TripletAngularMarginLoss"])
 def test_reference_really_mines_other_anchors(silent: str) -> None:
-    """The exemption above is needed: what the reference answers on unequal counts is not the formula's value."""
+    """The exemption above is needed: the reference's answer for unequal counts is not the formula's value."""
     for case in golden.cases("losses"):
         if case["cls"] != silent or case["status"] == "raises":
             continue

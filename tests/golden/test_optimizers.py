@@ -12,7 +12,7 @@ from lookalike.training.optimizers import build_optimizer, optimizers
 from tests.golden import golden
 
 EPOCHS, STEPS_PER_EPOCH = 4, 3
-"""Of the run that the numbers come from: its rates rise in thirds and fall by the first of nine cosine steps."""
+"""Of the run that the numbers come from: its rates rise in thirds, then begin nine cosine steps."""
 
 
 class Net(nn.Module):

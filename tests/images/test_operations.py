@@ -31,7 +31,7 @@ def build(name: str, **arguments: Any) -> Any:
 
 @pytest.mark.parametrize("entry", list(operations), ids=lambda entry: entry.name)
 def test_every_operation_keeps_its_word(entry: Any, picture: np.ndarray) -> None:
-    """It documents itself, builds again from its arguments, leaves its input alone, knows its output's size."""
+    """It documents itself, builds again from its arguments, leaves its input alone, knows its size."""
     assert entry.build.__doc__
     operation = build(entry.name, **MINIMAL.get(entry.name, {}))
     assert isinstance(operation, Operation)

@@ -80,16 +80,12 @@ def test_values_are_yaml(text: str, value: Any) -> None:
         "__import__('os').system('touch hacked')",
         "open('hacked','w')",
         "!!python/object/apply:os.system ['touch hacked']",
-        "(lambda: 1)()",
-        "[].__class__",
+        "str.__class__",
     ],
 )
 def test_nothing_is_evaluated(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    try:
-        assert overridden(f"Global.output_dir={text}")["Global"]["output_dir"] == text
-    except UserError as error:
-        assert "not valid YAML" in str(error)
+    assert overridden(f"Global.output_dir={text}")["Global"]["output_dir"] == text
     assert not list(tmp_path.iterdir())
 
 

@@ -56,7 +56,13 @@ def warnings() -> Any:
         ("  epochs: 120", "  epochs: many", "Global.epochs: must be a whole number, got 'many'"),
         ("  epochs: 120", "  epochs: 0", "Global.epochs: must be at least 1, got 0"),
         ("  epochs: 120", "  epochs: 1.5", "Global.epochs: must be a whole number, got 1.5"),
-        ("  epochs: 120", "  epochs: True", "Global.epochs: a number is needed, not true or false"),
+        ("  epochs: 120", "  train_mode: metabin", "Global.train_mode: only the ordinary training loop is"),
+        (
+            "pretrained_model: http",
+            "pretrained_model: [1]\n  # http",
+            "Global.pretrained_model: must be a text or true or false, got [1]",
+        ),
+        ("  epochs: 120", "  epochs: True", "Global.epochs: a number is needed, not true or false, got True"),
         ("  device: gpu", "  device: gpus", "Global.device: must be one of auto, cpu, gpu, "),
         ("eval_mode: retrieval", "eval_mode: retrival", "Global.eval_mode: must be one of 'retrieval', "),
         (
@@ -78,8 +84,8 @@ def warnings() -> Any:
             "Arch.Head: expected a head, written as a section ",
         ),
         (
-            "    - TripletLossV2:\n        weight",
-            "    - TripletLossV2:\n      weight",
+            "    - TripletLossV2:\n        weight: 1.0\n        margin",
+            "    - TripletLossV2:\n      weight: 1.0\n      margin",
             "Loss.Train[1]: expected one loss, ",
         ),
         (
@@ -92,7 +98,7 @@ def warnings() -> Any:
             "Optimiser:",
             "Optimiser: unknown key 'Optimiser', did you mean 'Optimizer'? (accepts: Global, ",
         ),
-        ("  name: Momentum", "  nam: Momentum", "Optimizer: expected a optimizer"),
+        ("  name: Momentum", "  nam: Momentum", "Optimizer: expected an optimizer"),
         (
             "    Gallery:",
             "    Galery:",
@@ -162,17 +168,19 @@ def test_sections_that_are_not_given() -> None:
     assert Recipe.from_dict({"Global": None}).to_dict() == {}
 
 
-def test_eval_with_one_plain_dataset_is_classification() -> None:
-    data = {"Eval": {"dataset": {"name": "ImageNetDataset"}}}
-    assert Recipe.from_dict({"DataLoader": data}).global_.eval_mode == "classification"
-    given = Recipe.from_dict({"DataLoader": data, "Global": {"eval_mode": "retrieval"}})
-    assert given.global_.eval_mode == "retrieval"
-    with pytest.raises(UserError, match="both 'dataset' and 'Query'"):
-        Recipe.from_dict(
-            {"DataLoader": {"Eval": {**data["Eval"], "Query": {"dataset": {"name": "VeriWild"}}}}}
-        )
-    with pytest.raises(UserError, match="needs 'Query' and 'Gallery', or 'dataset'"):
-        Recipe.from_dict({"DataLoader": {"Eval": {"loader": {}}}})
+def test_forms_of_eval() -> None:
+    block = {"dataset": {"name": "VeriWild"}, "sampler": {"name": "DistributedBatchSampler"}}
+    for accepted in (block, {"Query": block, "Gallery": block}, {"Query": block}, {"Test": block}):
+        data = Recipe.from_dict({"DataLoader": {"Eval": accepted}}).data
+        assert data is not None
+        assert data.Eval == accepted
+    for refused, said in (
+        ({**block, "Query": block}, "both 'dataset' and 'Query'"),
+        ({"loader": {}}, "needs 'Query' and 'Gallery', or 'dataset'"),
+        ({"Query": block, "Test": block}, "needs 'Query' and 'Gallery', or a single block"),
+    ):
+        with pytest.raises(UserError, match=f"DataLoader.Eval: .*{said}"):
+            Recipe.from_dict({"DataLoader": {"Eval": refused}})
 
 
 @pytest.mark.parametrize("name", list_recipes())
@@ -231,14 +239,16 @@ def test_other_names_of_keys() -> None:
 
 def test_texts_for_values() -> None:
     settings = Recipe.from_dict(
-        {"Global": {"eval_during_train": "False", "epochs": "12", "image_shape": ["3", 8, 8], "re_ranking": "off"},
-         "EMA": {"decay": "1 - 1.0/1000"}}
-    )  # fmt: skip
+        {
+            "Global": {"eval_during_train": "False", "epochs": "12", "image_shape": ["3", 8, 8]},
+            "EMA": {"decay": "1 - 1.0/1000", "warmup": "off"},
+        }
+    )
     assert settings.global_.eval_during_train is False
     assert settings.global_.epochs == 12
     assert settings.global_.image_shape == [3, 8, 8]
-    assert settings.global_.re_ranking is False
     assert settings.ema is not None
+    assert settings.ema.warmup is False
     assert settings.ema.decay == pytest.approx(0.999)
 
 

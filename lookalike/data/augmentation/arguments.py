@@ -40,9 +40,7 @@ def width_and_height(size: Size) -> tuple[int, int]:
 
 
 def interval(value: Range, name: str) -> tuple[float, float]:
-    """The interval (-value, value), or the two ends as they stand. Raises UserError when they are the wrong
-    way round.
-    """
+    """(-value, value), or the two ends as they stand. Raises UserError when they are the wrong way round."""
     low, high = value if isinstance(value, tuple) else (-value, value)
     if low > high:
         raise UserError(f"{name} must be one number of at least 0 or [low, high], got {value}")
@@ -77,9 +75,7 @@ def border_value(fill: Fill, channels: int) -> tuple[float, ...]:
 
 
 def require_uint8(image: np.ndarray, name: str) -> None:
-    """Raises UserError for an image that is not uint8 (H, W, 3): the operation stands after the
-    normalisation.
-    """
+    """Raises UserError for an image that is not uint8 (H, W, 3), since it is normalised already."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise UserError(
             f"{name} works on colour images of 0..255, (height, width, 3), got {image.dtype} {image.shape}: "

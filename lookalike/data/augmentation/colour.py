@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
 from PIL import Image
-from torchvision.transforms.v2 import functional
 
 from lookalike.core.errors import UserError
 from lookalike.core.numbers import Number
 from lookalike.data.augmentation.arguments import Range, probability, require_uint8
 from lookalike.data.registries import augmentations
+
+
+def _functional() -> Any:
+    from torchvision.transforms.v2 import functional  # two seconds that only those pay who use it
+
+    return functional
 
 
 def _around_one(value: Range, name: str) -> tuple[float, float]:
@@ -33,11 +38,11 @@ def _around_zero(value: Range, name: str) -> tuple[float, float]:
 
 @augmentations.register("ColorJitter")
 class ColorJitter:
-    """Brightness, contrast, saturation and hue changed in random order, with probability `prob` (the
-    default 2 means always).
+    """Brightness, contrast, saturation and hue changed in random order.
 
-    One number b stands for a factor uniform in max(0, 1 - b)..1 + b; for `hue` h for a turn in -h..h (1 is
-    the full circle). The arithmetic is Pillow's `ImageEnhance`, through torchvision.
+    This happens with probability `prob`; the default 2 means always. One number b stands for a factor
+    uniform in max(0, 1 - b)..1 + b; for `hue` h for a turn in -h..h (1 is the full circle). The arithmetic
+    is Pillow's `ImageEnhance`, through torchvision.
     """
 
     def __init__(
@@ -53,12 +58,14 @@ class ColorJitter:
         self.saturation = _around_one(saturation, "saturation")
         self.hue = _around_zero(hue, "hue")
         self.prob = probability(prob)
+        _functional()
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if rng.random() >= self.prob:
             return image
         require_uint8(image, "ColorJitter")
-        changes: list[tuple[Callable[..., Image.Image], tuple[float, float], float]] = [
+        functional = _functional()
+        changes = [
             (functional.adjust_brightness, self.brightness, 1.0),
             (functional.adjust_contrast, self.contrast, 1.0),
             (functional.adjust_saturation, self.saturation, 1.0),

@@ -72,8 +72,9 @@ class RandCropImage:
         fits = min(width / height / aspect, height / width * aspect)
         share = rng.uniform(min(self.scale[0], fits), min(self.scale[1], fits))
         side = math.sqrt(share * height * width)
-        crop_width = min(max(int(side * math.sqrt(aspect)), 1), width)
-        crop_height = min(max(int(side / math.sqrt(aspect)), 1), height)
+        # cut to whole pixels; the small term keeps the whole image from losing a row to rounding
+        crop_width = min(max(int(side * math.sqrt(aspect) + 1e-6), 1), width)
+        crop_height = min(max(int(side / math.sqrt(aspect) + 1e-6), 1), height)
         left = int(rng.integers(0, width - crop_width, endpoint=True))
         top = int(rng.integers(0, height - crop_height, endpoint=True))
         return top, left, crop_height, crop_width
@@ -86,11 +87,10 @@ class RandCropImage:
 
 @augmentations.register("RandomResizedCrop")
 class RandomResizedCrop:
-    """The crop of Inception as torchvision and paddle.vision draw it; `size` is [height, width] or the side
-    of a square.
+    """The crop of Inception as torchvision and paddle.vision draw it.
 
-    Area uniform in `scale`, aspect log-uniform in `ratio`, ten attempts, then the largest centred part
-    whose aspect lies in `ratio`.
+    `size` is [height, width] or the side of a square. Area uniform in `scale`, aspect log-uniform in
+    `ratio`, ten attempts, then the largest centred part whose aspect lies in `ratio`.
     """
 
     def __init__(
@@ -158,8 +158,7 @@ class RandomCropImage:
 
 @augmentations.register("RandCropImageV2")
 class RandCropImageV2(RandomCropImage):
-    """A window of `size` ([width, height]) anywhere in the image; an image of exactly this size is returned
-    as it is.
+    """A window of `size` ([width, height]) anywhere in the image, without resizing.
 
     The reference draws the offsets up to one past the last that fits, so that some outputs lack a row or
     column (filled with black when its image is a Pillow one). With `reference_behaviour` so do we;

@@ -9,7 +9,7 @@ import numpy as np
 from lookalike.core.errors import UserError
 from lookalike.data.registries import samplers
 from lookalike.data.sampling.identity import identities_per_batch
-from lookalike.data.sampling.seeding import by_first_appearance, generator
+from lookalike.data.sampling.seeding import by_first_appearance, sampler_generator
 
 Groups = dict[int, list[list[int]]]
 
@@ -20,14 +20,14 @@ Groups = dict[int, list[list[int]]]
     swallows={"shuffle": "every epoch groups the images anew"},
 )
 class DistributedRandomIdentitySampler:
-    """The images of each identity are cut into groups of K = `num_instances`; a batch takes a group of P
-    random identities.
+    """Batches of P random identities with K = `num_instances` images each, grouped once an epoch.
 
-    What does not fill a group waits for another epoch; an identity with fewer than K images gives one
-    group, drawn with replacement. The epoch ends when fewer than P identities have groups left, so the
-    number of batches differs from epoch to epoch: `len()` is that of the epoch set by `set_epoch`, exactly.
-    With `max_iters` there are always so many: identities are then drawn in proportion to the groups they
-    have left, and when too few remain all images are grouped anew.
+    The images of each identity are cut into groups of K; a batch takes one group of P identities. What does
+    not fill a group waits for another epoch; an identity with fewer than K images gives one group, drawn
+    with replacement. The epoch ends when fewer than P identities have groups left, so the number of batches
+    differs from epoch to epoch: `len()` is that of the epoch set by `set_epoch`, exactly. With `max_iters`
+    there are always so many: identities are then drawn in proportion to the groups they have left, and when
+    too few remain all images are grouped anew.
 
     Every process plans the same epoch and takes its share of the batches, equally many each. (In the
     reference all processes go through the whole set, and its length is an estimate.) Source: fast-reid.
@@ -75,7 +75,7 @@ class DistributedRandomIdentitySampler:
 
     def _plan(self) -> list[list[int]]:
         if self._planned is None or self._planned[0] != self.epoch:
-            rng = generator(self.seed, self.epoch)
+            rng = sampler_generator(self.seed, self.epoch)
             plan = self._until_few_remain(rng) if self.max_iters is None else self._of_length(rng)
             self._planned = (self.epoch, plan)
         return self._planned[1]

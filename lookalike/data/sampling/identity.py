@@ -10,13 +10,11 @@ import numpy as np
 from lookalike.core.errors import UserError
 from lookalike.core.numbers import Number
 from lookalike.data.registries import samplers
-from lookalike.data.sampling.seeding import by_first_appearance, generator
+from lookalike.data.sampling.seeding import by_first_appearance, sampler_generator
 
 
 def identities_per_batch(batch_size: int, images: int, name: str, num_identities: int) -> int:
-    """P = batch_size / K. Raises UserError when K does not divide the batch, or there are fewer than P
-    identities.
-    """
+    """P = batch_size / K. Raises UserError when K does not divide it, or there are fewer identities."""
     if images < 1 or batch_size < 1 or batch_size % images:
         nearest = max(images, 1) * max(1, round(batch_size / max(images, 1)))
         raise UserError(
@@ -37,8 +35,7 @@ def identities_per_batch(batch_size: int, images: int, name: str, num_identities
     swallows={"total_epochs": "the draws depend on the seed, the epoch and the rank alone"},
 )
 class PKSampler:
-    """Each batch holds P = batch_size / K different identities with K = `sample_per_id` images, K in a row
-    per identity.
+    """Each batch holds P = batch_size / K different identities with K = `sample_per_id` images in a row.
 
     Identities are drawn without replacement within the batch, with probability in proportion to their
     number of images (`sample_avg_prob`) or equal (`id_avg_prob`). Images of an identity are drawn without
@@ -108,7 +105,7 @@ class PKSampler:
         return self.num_batches
 
     def __iter__(self) -> Iterator[list[int]]:
-        rng = generator(self.seed, self.epoch, self.rank)
+        rng = sampler_generator(self.seed, self.epoch, self.rank)
         for _ in range(self.num_batches):
             batch: list[int] = []
             chosen = rng.choice(len(self.positions), self.identities, replace=False, p=self.probability)

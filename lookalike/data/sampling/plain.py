@@ -8,7 +8,7 @@ import numpy as np
 
 from lookalike.core.errors import UserError
 from lookalike.data.registries import samplers
-from lookalike.data.sampling.seeding import generator
+from lookalike.data.sampling.seeding import sampler_generator
 
 
 @samplers.register("DistributedBatchSampler", "BatchSampler")
@@ -66,7 +66,7 @@ class DistributedBatchSampler:
         if self.shuffle and self.reference_behaviour:
             np.random.RandomState(self.epoch).shuffle(indices)
         elif self.shuffle:
-            generator(self.seed, self.epoch).shuffle(indices)
+            sampler_generator(self.seed, self.epoch).shuffle(indices)
         whole = self.share // self.batch_size * self.batch_size * self.world_size
         blocks = indices[:whole].reshape(-1, self.world_size, self.batch_size)[:, self.rank].reshape(-1)
         rest = indices[whole:].reshape(self.world_size, -1)[self.rank]

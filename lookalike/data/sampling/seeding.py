@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
+# stands where an image's key counts its occurrences, so that no augmentation shares a sampler's stream
+_SAMPLING = 0x9E3779B97F4A7C15
+
 
 def generator(*key: int) -> np.random.Generator:
-    """A generator for a key such as (seed, epoch, rank); equal keys give equal streams, others independent
-    ones.
-    """
-    return np.random.Generator(
-        np.random.PCG64(np.random.SeedSequence([int(part) & (2**64 - 1) for part in key]))
-    )
+    """The generator of a key such as (seed, epoch, position). Zeros at the end of a key do not count."""
+    entropy = [int(part) & (2**64 - 1) for part in key]
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
+
+
+def sampler_generator(seed: int, epoch: int, rank: int = 0) -> np.random.Generator:
+    """The generator of a sampler."""
+    return generator(seed, epoch, rank, _SAMPLING)
 
 
 def by_first_appearance(labels: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:

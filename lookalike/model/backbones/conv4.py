@@ -28,7 +28,8 @@ class ConvPool(nn.Sequential):
 class Conv4(nn.Sequential):
     """ConvPool `depth` times → average pool → flatten.
 
-    (N, C, H, W) → (N, width) with `pool: average`, (N, width * (H / 2^depth) * (W / 2^depth)) with `pool: none`.
+    (N, C, H, W) → (N, width) with `pool: average`; with `pool: none` the last map is flattened, which makes
+    width * (H / 2^depth) * (W / 2^depth) features.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""PP-LCNet. Source: PP-LCNet: A Lightweight CPU Convolutional Neural Network, https://arxiv.org/abs/2109.15099."""
+"""PP-LCNet. Source: A Lightweight CPU Convolutional Neural Network, https://arxiv.org/abs/2109.15099."""
 
 from __future__ import annotations
 
@@ -55,7 +55,10 @@ class DepthwiseSeparable(nn.Sequential):
 
 
 class PPLCNet(nn.Sequential):
-    """(N, 3, H, W) → (N, class_num). Cut at `flatten` it gives `class_expand` features, times 0.8 of the dropout at eval."""
+    """(N, 3, H, W) → (N, class_num).
+
+    Cut at `flatten` it gives `class_expand` features, times the 0.8 of the dropout at eval.
+    """
 
     def __init__(
         self,
@@ -115,7 +118,7 @@ def _register(suffix: str, scale: float) -> None:
         dropout_prob: float = 0.2,
         use_last_conv: bool = True,
         stride_list: list[int] = [2, 2, 2, 2, 2],  # noqa: B006
-        lr_mult_list: list[float] = [1.0] * 6,  # noqa: B006
+        lr_mult_list: list[float] = [1.0] * 6,
     ) -> nn.Module:
         return PPLCNet(scale, class_num, class_expand, dropout_prob, use_last_conv, stride_list, lr_mult_list)
 
@@ -131,7 +134,7 @@ def pplcnet_x2_5_tanh(
     dropout_prob: float = 0.2,
     use_last_conv: bool = True,
     stride_list: list[int] = [2, 2, 2, 2, 2],  # noqa: B006
-    lr_mult_list: list[float] = [1.0] * 6,  # noqa: B006
+    lr_mult_list: list[float] = [1.0] * 6,
 ) -> nn.Module:
     """PPLCNet_x2_5 whose output is tanh of the last linear layer; class_num is the length of the code."""
     net = PPLCNet(2.5, class_num, class_expand, dropout_prob, use_last_conv, stride_list, lr_mult_list)

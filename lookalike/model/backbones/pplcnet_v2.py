@@ -86,7 +86,7 @@ class RepDepthwiseSeparable(nn.Module):
 
     @torch.no_grad()
     def fused_branches(self) -> tuple[Tensor, Tensor] | None:
-        """Kernel and bias of the one convolution that equals the branches at eval; None where there are none."""
+        """Kernel and bias of the convolution that equals the branches at eval; None where there are none."""
         if self.dw_conv_list is None:
             return None
         kernels, biases = [], []
@@ -115,7 +115,8 @@ class RepDepthwiseSeparable(nn.Module):
         self.dw_conv_list = None
 
 
-def _fold(layer: ConvNorm) -> tuple[Tensor, Tensor]:
+def _fold(layer: nn.Module) -> tuple[Tensor, Tensor]:
+    assert isinstance(layer, ConvNorm)
     norm = layer.bn
     assert norm.running_mean is not None
     assert norm.running_var is not None
@@ -124,7 +125,9 @@ def _fold(layer: ConvNorm) -> tuple[Tensor, Tensor]:
 
 
 class PPLCNetV2(nn.Sequential):
-    """(N, 3, H, W) → (N, class_num). Cut at `flatten` it gives `class_expand` features, times 0.8 of the dropout at eval.
+    """(N, 3, H, W) → (N, class_num).
+
+    Cut at `flatten` it gives `class_expand` features, times the 0.8 of the dropout at eval.
 
     `recognition` makes the variant of PP-ShiTu V2: stride 1 in the last stage, a bias and no ReLU on the last
     convolution.

@@ -27,7 +27,10 @@ _WIDTHS = [64, 128, 256, 512]
 
 
 class ResidualBlock(nn.Module):
-    """relu(convolutions(x) + short(x)); two 3x3 convolutions, or 1x1, 3x3, 1x1 with four times the width at the end."""
+    """relu(convolutions(x) + short(x)).
+
+    The convolutions are two of 3x3, or (`bottleneck`) 1x1, 3x3, 1x1 with four times the width at the end.
+    """
 
     def __init__(
         self, channels: int, width: int, stride: int, bottleneck: bool, first: bool, vd: bool
@@ -56,7 +59,7 @@ class ResidualBlock(nn.Module):
 
 
 class ResNet(nn.Sequential):
-    """(N, 3, H, W) → (N, class_num). Cut at `avg_pool` it gives (N, C, 1, 1), at `flatten` (N, C), C = 512 or 2048."""
+    """(N, 3, H, W) → (N, class_num). Cut at `avg_pool` it gives (N, C, 1, 1), at `flatten` (N, C)."""
 
     def __init__(
         self,
@@ -117,7 +120,7 @@ def _register(
         class_num: int = 1000,
         stem_act: str | None = "relu",
         stride_list: list[int] = [2, 2, 2, 2, last_stride],  # noqa: B006
-        lr_mult_list: list[float] = [1.0] * 5,  # noqa: B006
+        lr_mult_list: list[float] = [1.0] * 5,
         input_image_channel: int = 3,
     ) -> nn.Module:
         return ResNet(

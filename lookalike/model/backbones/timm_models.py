@@ -45,7 +45,10 @@ def timm_name(component: Component) -> str:
 
 
 def create(component: Component, pretrained: bool = False) -> nn.Module:
-    """Build a network of timm. Raises UserError for an argument that it does not take or weights that cannot be fetched."""
+    """Build a network of timm.
+
+    Raises UserError for an argument that it does not take, LookalikeError for weights that cannot be fetched.
+    """
     import timm
 
     name = timm_name(component)
@@ -74,7 +77,7 @@ def _first_line(error: Exception) -> str:
 
 
 def classifier_keys(module: nn.Module) -> set[str]:
-    """Keys of the classifier of a network of timm, which is not there when it is cut at its pooled features."""
+    """Keys of the classifier of a network of timm that is cut at its pooled features."""
     configuration = getattr(module, "pretrained_cfg", None) or {}
     names = configuration.get("classifier") or ()
     names = (names,) if isinstance(names, str) else tuple(names)
@@ -117,7 +120,7 @@ def backbone_normalisation(name: str) -> Normalisation:
     return Normalisation(
         tuple(found.mean),
         tuple(found.std),
-        tuple(found.input_size),
+        (found.input_size[0], found.input_size[1], found.input_size[2]),
         found.interpolation,
         float(found.crop_pct or 1.0),
     )

@@ -15,7 +15,12 @@ from torch import Tensor, nn
 from lookalike.core.errors import UserError
 from lookalike.core.log import logger
 from lookalike.model.weights.pdparams import read_pdparams
-from lookalike.model.weights.reference_layout import from_reference_state, fused_prefixes, idle_keys
+from lookalike.model.weights.reference_layout import (
+    from_reference_state,
+    fused_prefixes,
+    idle_keys,
+    to_reference_key,
+)
 from lookalike.model.weights.sources import find_weights
 
 _WRAPPERS = ("module.", "_orig_mod.", "Student.")
@@ -73,30 +78,31 @@ def load_weights(model: nn.Module, source: str | Path) -> LoadReport:
     """
     path = find_weights(source)
     name = str(source)
+    state: Mapping[str, Any]
     if path.suffix in (".pdparams", ".pdema"):
-        arrays = read_pdparams(path)
-        fused = [
-            prefix
-            for prefix in fused_prefixes(model)
-            if any(f"{prefix}.dw_conv_list.0." in k for k in arrays)
-        ]
-        if fused:
+        ours = {theirs for theirs, _ in to_reference_key(model).values()}
+        found = _best_fit(model, ours, read_pdparams(path))
+        if any(f"{prefix}.dw_conv_list.0.conv.weight" in found for prefix in fused_prefixes(model)):
             raise UserError(f"{name}: load weights before the branches of the model are joined, not after")
-        candidates = [from_reference_state(model, _unwrapped(_prefixed(arrays, p))) for p in _prefixes(model)]
+        state = from_reference_state(model, found)
         quiet = idle_keys(model)
     else:
-        state = _read_torch(path)
-        candidates = [_unwrapped(_prefixed(state, prefix)) for prefix in _prefixes(model)]
+        state = _best_fit(model, set(model.state_dict()), _read_torch(path))
         quiet = set()
-    own = {key: value for key, value in model.state_dict().items()}
-    best = max(candidates, key=lambda candidate: len(own.keys() & candidate.keys()))
-    report = _copy(model, own, best, name, quiet | _removed(model))
+    own = model.state_dict()
+    report = _copy(own, state, name, quiet | _removed(model))
     if not report.matched:
         raise UserError(
-            f"{name}: no weight of the file fits the model; it holds {_some(best)}, the model {_some(own)}"
+            f"{name}: no weight of the file fits the model; it holds {_some(state)}, the model {_some(own)}"
         )
     (logger.info if report.complete else logger.warning)("%s", report.table())
     return report
+
+
+def _best_fit(model: nn.Module, wanted: set[str], state: Mapping[str, Any]) -> dict[str, Any]:
+    """A file's entries under the names that fit most: as they are, as a backbone, a backbone out of a model."""
+    candidates = [_unwrapped(_prefixed(state, prefix)) for prefix in _prefixes(model)]
+    return max(candidates, key=lambda candidate: len(wanted & candidate.keys()))
 
 
 def _prefixes(model: nn.Module) -> list[str]:
@@ -130,9 +136,7 @@ def _removed(model: nn.Module) -> set[str]:
     return removed
 
 
-def _copy(
-    model: nn.Module, own: Mapping[str, Tensor], state: Mapping[str, Tensor], source: str, quiet: set[str]
-) -> LoadReport:
+def _copy(own: Mapping[str, Tensor], state: Mapping[str, Tensor], source: str, quiet: set[str]) -> LoadReport:
     report = LoadReport(source)
     with torch.no_grad():
         for key, value in state.items():

@@ -1,7 +1,8 @@
 """Reading `.pdparams`, the pickles that Paddle writes, without letting them run anything.
 
 The unpickler admits what rebuilds NumPy arrays and ordered dicts, and nothing else; any other name in the
-file is an error before it is called. Tensors inside nested objects are (name, array) tuples; bfloat16 is stored as uint16.
+file is an error before it is called. Tensors inside nested objects are (name, array) tuples; bfloat16 is
+stored as uint16.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class _Refused(pickle.UnpicklingError):
 
 
 def _dtype(*arguments: Any) -> np.dtype[Any]:
-    found = np.dtype(*arguments)
+    found: np.dtype[Any] = np.dtype(*arguments)
     if found.hasobject:
         raise _Refused("arrays of Python objects")
     return found
@@ -39,11 +40,17 @@ def _encode(text: str, encoding: str = "utf-8") -> bytes:
     return codecs.latin_1_encode(text)[0]
 
 
+def _from_buffer(buffer: bytes, dtype: np.dtype[Any], shape: tuple[int, ...], order: Any) -> np.ndarray:
+    # protocol 5; the copy makes the array writable
+    array: np.ndarray = np.frombuffer(buffer, dtype=dtype).reshape(shape, order=order)
+    return array.copy()
+
+
 def _array_pieces() -> dict[tuple[str, str], Callable[..., Any]]:
     # numpy 1 and 2 keep the same two functions at different addresses; asking an array for them works with
     # both
-    reconstruct = np.empty(0).__reduce__()[0]
-    scalar = np.float32(0).__reduce__()[0]
+    reconstruct: Any = np.empty(0).__reduce__()[0]
+    scalar: Any = np.float32(0).__reduce__()[0]
     pieces: dict[tuple[str, str], Callable[..., Any]] = {
         ("numpy", "ndarray"): np.ndarray,
         ("numpy", "dtype"): _dtype,
@@ -55,6 +62,8 @@ def _array_pieces() -> dict[tuple[str, str], Callable[..., Any]]:
     for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
         pieces[module, "_reconstruct"] = reconstruct
         pieces[module, "scalar"] = scalar
+    for module in ("numpy.core.numeric", "numpy._core.numeric"):
+        pieces[module, "_frombuffer"] = _from_buffer
     return pieces
 
 
@@ -70,7 +79,9 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def read_paddle_object(path: str | Path) -> Any:
-    """What a file of `paddle.save` holds: dicts, lists, numbers, strings, arrays; (name, array) tuples become arrays.
+    """What a file of `paddle.save` holds: dicts, lists, numbers, strings, arrays.
+
+    The (name, array) tuples that stand for tensors become arrays.
 
     Raises UserError for a file that is missing, broken, or asks for anything but arrays.
     """
@@ -93,9 +104,9 @@ def read_paddle_object(path: str | Path) -> Any:
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str):
-        if isinstance(value[1], np.ndarray):
-            return value[1]
+    is_pair = isinstance(value, tuple) and len(value) == 2
+    if is_pair and isinstance(value[0], str) and isinstance(value[1], np.ndarray):
+        return value[1]
     if isinstance(value, (list, tuple)):
         return type(value)(_plain(inner) for inner in value)
     return value

@@ -1,4 +1,4 @@
-"""The map between our weights and the reference's: the same module names, a few renamed keys, matrices transposed.
+"""The map between our weights and the reference's: the same modules, a few renamed keys, matrices transposed.
 
 | here | reference |
 |---|---|
@@ -22,7 +22,7 @@ from lookalike.model.backbones.pplcnet_v2 import RepDepthwiseSeparable
 
 
 def to_reference_key(model: nn.Module) -> dict[str, tuple[str, bool]]:
-    """For each of our state keys that the reference has too: its key there, and whether the matrix is transposed."""
+    """For each of our keys that the reference has too: its key there, whether the matrix is transposed."""
     layout: dict[str, tuple[str, bool]] = {}
     for prefix, module in model.named_modules():
         start = f"{prefix}." if prefix else ""
@@ -43,7 +43,7 @@ def to_reference_key(model: nn.Module) -> dict[str, tuple[str, bool]]:
 
 
 def idle_keys(model: nn.Module) -> set[str]:
-    """Keys that the reference's files hold beside the branches, and that a model in training form has no use for."""
+    """Keys that the reference's files hold beside the branches, of no use to a model in training form."""
     return {
         f"{prefix}.dw_conv.{kind}" if prefix else f"dw_conv.{kind}"
         for prefix, module in model.named_modules()

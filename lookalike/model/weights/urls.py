@@ -8,7 +8,7 @@ from lookalike.core.errors import UserError
 _BASE = "https://paddle-imagenet-models-name.bj.bcebos.com/dygraph"
 
 _IMAGENET = (
-    *(f"PPLCNet_{scale}" for scale in "x0_25 x0_35 x0_5 x0_75 x1_0 x1_5 x2_0 x2_5".split()),
+    *(f"PPLCNet_{scale}" for scale in ["x0_25", "x0_35", "x0_5", "x0_75", "x1_0", "x1_5", "x2_0", "x2_5"]),
     *(f"PPLCNetV2_{size}" for size in ("small", "base", "large")),
     *(f"ResNet{depth}" for depth in (18, 34, 50, 101, 152)),
     *(f"ResNet{depth}_vd" for depth in (18, 34, 50, 101, 152, 200)),
@@ -16,7 +16,7 @@ _IMAGENET = (
     *(
         f"MobileNetV3_{size}_{scale}"
         for size in ("small", "large")
-        for scale in "x0_35 x0_5 x0_75 x1_0 x1_25".split()
+        for scale in ["x0_35", "x0_5", "x0_75", "x1_0", "x1_25"]
     ),
 )
 IMAGENET_URLS = {name: f"{_BASE}/legendary_models/{name}_pretrained.pdparams" for name in _IMAGENET}
@@ -29,20 +29,21 @@ _SAME_WEIGHTS = {
     "ResNet50_adaptive_max_pool2d": "ResNet50",
 }
 
-_RECOGNITION = f"{_BASE}/rec/models/pretrain"
-RECOGNITION_URLS = {
-    "general_PPLCNet_x2_5": f"{_RECOGNITION}/general_PPLCNet_x2_5_pretrained_v1.0.pdparams",
-    "general_PPLCNetV2_base": f"{_RECOGNITION}/PPShiTuV2/general_PPLCNetV2_base_pretrained_v1.0.pdparams",
-    "product_ResNet50_vd_Aliproduct": f"{_RECOGNITION}/product_ResNet50_vd_Aliproduct_v1.0_pretrained.pdparams",
-    "product_ResNet50_vd_Inshop": f"{_RECOGNITION}/product_ResNet50_vd_Inshop_pretrained_v1.0.pdparams",
-    "cartoon_rec_ResNet50_iCartoon": f"{_RECOGNITION}/cartoon_rec_ResNet50_iCartoon_v1.0_pretrained.pdparams",
-    "logo_rec_ResNet50_Logo3K": f"{_RECOGNITION}/logo_rec_ResNet50_Logo3K_v1.0_pretrained.pdparams",
-    "vehicle_cls_ResNet50_CompCars": f"{_RECOGNITION}/vehicle_cls_ResNet50_CompCars_v1.2_pretrained.pdparams",
-    "vehicle_reid_ResNet50_VERIWild": f"{_RECOGNITION}/vehicle_reid_ResNet50_VERIWild_v1.1_pretrained.pdparams",
-    "vehicle_reid_PPLCNet2.5x_VERIWild": f"{_RECOGNITION}/vehicle_reid_PPLCNet2.5x_VERIWild_v1.0_pretrained.pdparams",
-    "resnet50-19c8e357_torch2paddle": f"{_BASE}/others/resnet50-19c8e357_torch2paddle.pdparams",
+_RECOGNITION_FILES = {
+    "general_PPLCNet_x2_5": "general_PPLCNet_x2_5_pretrained_v1.0",
+    "general_PPLCNetV2_base": "PPShiTuV2/general_PPLCNetV2_base_pretrained_v1.0",
+    "product_ResNet50_vd_Aliproduct": "product_ResNet50_vd_Aliproduct_v1.0_pretrained",
+    "product_ResNet50_vd_Inshop": "product_ResNet50_vd_Inshop_pretrained_v1.0",
+    "cartoon_rec_ResNet50_iCartoon": "cartoon_rec_ResNet50_iCartoon_v1.0_pretrained",
+    "logo_rec_ResNet50_Logo3K": "logo_rec_ResNet50_Logo3K_v1.0_pretrained",
+    "vehicle_cls_ResNet50_CompCars": "vehicle_cls_ResNet50_CompCars_v1.2_pretrained",
+    "vehicle_reid_ResNet50_VERIWild": "vehicle_reid_ResNet50_VERIWild_v1.1_pretrained",
+    "vehicle_reid_PPLCNet2.5x_VERIWild": "vehicle_reid_PPLCNet2.5x_VERIWild_v1.0_pretrained",
 }
-"""Whole recognition models and converted backbones that recipes of the reference start from."""
+RECOGNITION_URLS = {
+    name: f"{_BASE}/rec/models/pretrain/{file}.pdparams" for name, file in _RECOGNITION_FILES.items()
+}
+"""Whole recognition models that the reference publishes, by name."""
 
 
 def pretrained_url(

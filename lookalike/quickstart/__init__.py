@@ -1,0 +1,1 @@
+"""The first five minutes: draws its own pictures, trains, scores, exports, searches, reports."""

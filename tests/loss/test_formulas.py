@@ -1,0 +1,206 @@
+"""Each loss against its formula written as a loop, on batches of any make-up, and its gradient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lookalike.core.errors import UserError
+from lookalike.loss import losses
+from lookalike.loss.base import Loss
+from tests.loss.naive import NAIVE
+
+SETTINGS: list[tuple[str, dict[str, Any]]] = [
+    ("CELoss", {}),
+    ("CELoss", {"epsilon": 0.1}),
+    ("CELoss", {"epsilon": 0.3, "reduction": "sum"}),
+    ("CELoss", {"reduction": "none"}),
+    ("TripletLoss", {}),
+    ("TripletLoss", {"margin": 0.2}),
+    ("TripletLossV2", {}),
+    ("TripletLossV2", {"margin": 0.1, "normalize_feature": False}),
+    ("TripletAngularMarginLoss", {}),
+    ("TripletAngularMarginLoss", {"add_absolute": True, "absolute_loss_weight": 0.1, "an_value": 0.2}),
+    ("TripletAngularMarginLoss", {"reduction": "none", "normalize_feature": False}),
+    ("TripletAngularMarginLoss", {"reduction": "sum", "add_absolute": True}),
+    ("SupConLoss", {}),
+    ("SupConLoss", {"temperature": 0.5, "base_temperature": 0.1}),
+    ("SupConLoss", {"contrast_mode": "one", "normalize_feature": False, "temperature": 2.0}),
+    ("PairwiseCosface", {}),
+    ("PairwiseCosface", {"margin": 0.1, "gamma": 4}),
+]
+"""Settings of every loss; a loss that is added to the registry and not here fails a test below."""
+
+BATCHES = {
+    "pk": [0, 0, 0, 1, 1, 1, 2, 2, 2],
+    "unequal": [3, 1, 1, 3, 0, 3, 2, 3, 1],
+    "no_positives": [0, 1, 2, 3, 4],
+    "one_identity": [4, 4, 4, 4],
+    "single": [2],
+}
+
+
+def build(name: str, arguments: dict[str, Any], **context: Any) -> Loss:
+    return losses.build({name: arguments}, **context)
+
+
+def outputs_of(name: str, values: torch.Tensor) -> dict[str, torch.Tensor]:
+    return {"logits" if name == "CELoss" else "features": values}
+
+
+def evaluate(name: str, arguments: dict[str, Any], values: torch.Tensor, labels: Any) -> torch.Tensor:
+    (result,) = build(name, arguments)(outputs_of(name, values), torch.as_tensor(labels)).values()
+    return result
+
+
+def test_every_loss_has_a_formula() -> None:
+    assert {entry.name for entry in losses} == {name for name, _ in SETTINGS} == set(NAIVE)
+
+
+@pytest.mark.parametrize("labels", BATCHES.values(), ids=BATCHES)
+@pytest.mark.parametrize(("name", "arguments"), SETTINGS)
+def test_value_is_the_formula(name: str, arguments: dict[str, Any], labels: list[int]) -> None:
+    rng = np.random.default_rng(len(labels))
+    values = rng.normal(size=(len(labels), 6))
+    expected = NAIVE[name](values, np.array(labels), **arguments)
+    actual = evaluate(name, arguments, torch.tensor(values), labels)
+    np.testing.assert_allclose(actual.numpy(), expected, rtol=1e-9, atol=1e-9)
+    column = evaluate(name, arguments, torch.tensor(values), np.array(labels)[:, None])
+    torch.testing.assert_close(column, actual)
+
+
+@pytest.mark.parametrize("labels", BATCHES.values(), ids=BATCHES)
+@pytest.mark.parametrize(("name", "arguments"), SETTINGS)
+def test_gradient(name: str, arguments: dict[str, Any], labels: list[int]) -> None:
+    torch.manual_seed(len(labels))
+    values = torch.randn(len(labels), 6, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda v: evaluate(name, arguments, v, labels), values)
+
+
+@pytest.mark.parametrize("labels", BATCHES.values(), ids=BATCHES)
+@pytest.mark.parametrize("make", ["zeros", "identical", "one_zero_row", "huge"])
+@pytest.mark.parametrize(("name", "arguments"), SETTINGS)
+def test_finite_on_degenerate_features(
+    name: str, arguments: dict[str, Any], make: str, labels: list[int]
+) -> None:
+    torch.manual_seed(0)
+    values = torch.randn(len(labels), 6)
+    if make == "zeros":
+        values = torch.zeros_like(values)
+    elif make == "identical":
+        values = values[:1].repeat(len(labels), 1)
+    elif make == "one_zero_row":
+        values[0] = 0
+    else:
+        values = values * 1e4
+    values.requires_grad_()
+    loss = evaluate(name, arguments, values, labels)
+    loss.sum().backward()
+    assert torch.isfinite(loss).all()
+    assert values.grad is not None
+    assert torch.isfinite(values.grad).all()
+    assert make == "huge" or values.grad.abs().max() < 1e4
+
+
+@pytest.mark.parametrize("name", ["TripletLoss", "TripletLossV2"])
+def test_triplets_of_one_identity_are_zero(name: str) -> None:
+    values = torch.randn(4, 6, requires_grad=True)
+    loss = evaluate(name, {}, values, [1, 1, 1, 1])
+    loss.backward()
+    assert loss.item() == 0
+    assert values.grad is not None
+    assert not values.grad.any()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("name", "arguments"), SETTINGS)
+def test_half_precision_is_computed_in_float32(
+    name: str, arguments: dict[str, Any], dtype: torch.dtype
+) -> None:
+    torch.manual_seed(1)
+    labels = [0, 0, 1, 1, 2, 2]
+    values = torch.randn(6, 6).to(dtype).requires_grad_()
+    expected = evaluate(name, arguments, values.detach().float(), labels)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = evaluate(name, arguments, values, labels)
+    assert loss.dtype is torch.float32
+    torch.testing.assert_close(loss, expected)
+    loss.sum().backward()
+    assert values.grad is not None
+    assert torch.isfinite(values.grad).all()
+
+
+@pytest.mark.parametrize("name", [name for name in NAIVE if name != "CELoss"])
+def test_order_of_the_batch_does_not_matter(name: str) -> None:
+    torch.manual_seed(2)
+    values, labels = torch.randn(9, 6), torch.tensor(BATCHES["unequal"])
+    order = torch.randperm(9)
+    torch.testing.assert_close(
+        evaluate(name, {}, values, labels), evaluate(name, {}, values[order], labels[order])
+    )
+
+
+def test_feature_maps_are_flattened() -> None:
+    values, labels = torch.randn(6, 4, 1, 1), [0, 0, 1, 1, 2, 2]
+    torch.testing.assert_close(
+        evaluate("TripletLossV2", {}, values, labels),
+        evaluate("TripletLossV2", {}, values.flatten(1), labels),
+    )
+
+
+def test_absolute_term_of_a_satisfied_batch_is_zero_and_one_in_the_reference() -> None:
+    values = torch.eye(2).repeat_interleave(2, 0)
+    arguments = {"margin": 0.0, "add_absolute": True, "absolute_loss_weight": 0.1}
+    outputs, labels = {"features": values}, torch.tensor([0, 0, 1, 1])
+    ours = build("TripletAngularMarginLoss", arguments)(outputs, labels)
+    reference = build("TripletAngularMarginLoss", arguments, reference_behaviour=True)(outputs, labels)
+    assert ours["TripletAngularMarginLoss"].item() == pytest.approx(0)
+    assert reference["TripletAngularMarginLoss"].item() == pytest.approx(0.1)
+
+
+def test_soft_labels_are_distributions() -> None:
+    logits = torch.randn(4, 5, dtype=torch.float64)
+    soft = torch.rand(4, 5, dtype=torch.float64).softmax(1).requires_grad_()
+    for epsilon in (None, 0.2):
+        loss = build("CELoss", {"epsilon": epsilon})({"logits": logits}, soft)["CELoss"]
+        expected = NAIVE["CELoss"](logits.numpy(), soft.detach().numpy(), epsilon=epsilon)
+        assert loss.item() == pytest.approx(expected)
+        assert not loss.requires_grad
+
+
+def test_epsilon_outside_of_its_range() -> None:
+    with pytest.raises(UserError, match=r"epsilon must be at least 0 and below 1, got 1\.5"):
+        build("CELoss", {"epsilon": 1.5})
+    assert build("CELoss", {"epsilon": 1.5}, reference_behaviour=True).epsilon == 0
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [(5, "a label is 5, but 'logits' has 5 classes, 0 to 4: raise Arch.Head.class_num to at least 6"),
+     (-1, "a label is -1, but class numbers start at 0")],
+)  # fmt: skip
+def test_labels_out_of_range(label: int, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        evaluate("CELoss", {}, torch.randn(2, 5), [0, label])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_labels_out_of_range_on_a_gpu_are_found_later() -> None:
+    loss = build("CELoss", {})
+    logits = torch.randn(2, 5, device="cuda")
+    good, bad = torch.tensor([0, 1]).cuda(), torch.tensor([0, 7]).cuda()
+    loss({"logits": logits}, good)
+    assert torch.isfinite(loss({"logits": logits}, bad)["CELoss"])
+    for _ in range(18):
+        loss({"logits": logits}, good)
+    with pytest.raises(UserError, match="a label is 7"):
+        loss({"logits": logits}, good)
+
+
+@pytest.mark.parametrize("labels", [torch.zeros(3), torch.zeros(4, 2), torch.zeros(2, 2, 1)])
+def test_labels_of_another_shape(labels: torch.Tensor) -> None:
+    with pytest.raises(UserError, match="TripletLossV2 needs one label a sample"):
+        evaluate("TripletLossV2", {}, torch.randn(4, 6), labels.long())

@@ -1,0 +1,190 @@
+"""Every backbone of our own builds and learns, branches join without a change, timm's networks come as they are."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+from lookalike.core.errors import LookalikeError, UserError
+from lookalike.model import backbone_normalisation, backbones, build_backbone
+from lookalike.model.layers import DownscaleInInferDropout, make_divisible
+from lookalike.model.shapes import output_shape
+
+LARGE = {
+    "ResNet101",
+    "ResNet152",
+    "ResNet101_vd",
+    "ResNet152_vd",
+    "ResNet200_vd",
+    "PPLCNet_x2_5",
+    "PPLCNet_x2_0",
+}
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in backbones if entry.name not in LARGE])
+def test_every_backbone_learns_in_channels_last(name: str) -> None:
+    arguments = {} if name == "Conv4" else {"class_num": 7}
+    net = build_backbone({"name": name, **arguments}).to(memory_format=torch.channels_last).train()
+    output = net(torch.randn(2, 3, 64, 64).to(memory_format=torch.channels_last))
+    assert output.shape == (2, 64 if name == "Conv4" else 7)
+    output.square().mean().backward()
+    for key, parameter in net.named_parameters():
+        assert parameter.grad is not None, key
+        assert torch.isfinite(parameter.grad).all(), key
+
+
+@pytest.mark.parametrize("name", sorted(LARGE))
+def test_large_backbones_have_the_right_shape(name: str) -> None:
+    with torch.device("meta"):
+        net = build_backbone({"name": name, "class_num": 7})
+    assert output_shape(net, (3, 64, 64)) == (7,)
+
+
+def test_what_recipes_of_the_reference_swallow() -> None:
+    build_backbone({"name": "MobileNetV1_x0_25", "output_dim": 2048})
+    with pytest.raises(UserError, match="unknown argument 'scael'"):
+        build_backbone({"name": "PPLCNet_x0_25", "scael": 1})
+    with pytest.raises(UserError, match="did you mean 'PPLCNet_x0_25'"):
+        build_backbone("PPLCNet_x0_26")
+
+
+def test_batch_norms_of_pplcnet_are_free_of_decay_and_those_of_resnet_are_not() -> None:
+    def free(name: str) -> set[str]:
+        net = build_backbone(name)
+        return {key for key, p in net.named_parameters() if getattr(p, "regularizer", None) == ("L2", 0.0)}
+
+    lcnet = build_backbone("PPLCNet_x0_25")
+    norms = [name for name, part in lcnet.named_modules() if isinstance(part, nn.BatchNorm2d)]
+    assert free("PPLCNet_x0_25") == {f"{name}.{kind}" for name in norms for kind in ("weight", "bias")}
+    assert free("ResNet18") == set()
+
+
+def test_learning_rates_and_strides_of_stages() -> None:
+    net = build_backbone({"name": "ResNet18", "lr_mult_list": [0.1, 0.2, 1.0, 1.0, 1.0]})
+    factors = {key: getattr(p, "lr_multiplier", 1.0) for key, p in net.named_parameters()}
+    assert factors["stem.0.conv.weight"] == 0.1
+    assert factors["blocks.1.conv0.conv.weight"] == 0.2
+    assert factors["blocks.2.conv0.conv.weight"] == 1.0
+    with pytest.raises(UserError, match="lr_mult_list needs 5 numbers"):
+        build_backbone({"name": "ResNet18", "lr_mult_list": [0.1]})
+    assert output_shape(
+        build_backbone({"name": "PPLCNet_x0_25", "stride_list": [2, 2, 2, 2, 1]}, stop_layer="blocks6"),
+        (3, 64, 64),
+    ) == (128, 4, 4)
+    with pytest.raises(UserError, match="stride_list needs 5 entries"):
+        build_backbone({"name": "PPLCNet_x0_25", "stride_list": [2, 2]})
+
+
+@pytest.mark.parametrize("name", ["PPLCNetV2_small", "PPLCNetV2_base_ShiTu"])
+def test_joined_branches_give_the_same_output(name: str) -> None:
+    torch.manual_seed(0)
+    net = build_backbone({"name": name, "class_expand": 32}, stop_layer="flatten")
+    for part in net.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            nn.init.uniform_(part.weight, 0.5, 1.5)
+            nn.init.normal_(part.bias, std=0.1)
+            nn.init.normal_(part.running_mean, std=0.1)  # type: ignore[arg-type]
+            nn.init.uniform_(part.running_var, 0.5, 1.5)  # type: ignore[arg-type]
+    net.eval()
+    joined = copy.deepcopy(net)
+    for part in list(joined.modules()):
+        if part is not joined and hasattr(part, "fuse"):
+            part.fuse()
+            part.fuse()  # a second call changes nothing
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        expected, found = net(images), joined(images)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
+    assert sum(p.numel() for p in joined.parameters()) < sum(p.numel() for p in net.parameters())
+    assert not any("dw_conv_list" in key for key in joined.state_dict())
+
+
+def test_dropout_masks_in_training_and_scales_afterwards() -> None:
+    dropout = DownscaleInInferDropout(0.2)
+    ones = torch.ones(100_000)
+    masked = dropout.train()(ones)
+    torch.testing.assert_close(masked.unique(), torch.tensor([0.0, 1.0]))
+    assert masked.mean().item() == pytest.approx(0.8, abs=0.01)
+    torch.testing.assert_close(dropout.eval()(ones), ones * 0.8)
+    assert torch.equal(DownscaleInInferDropout(0.0).train()(ones), ones)
+    with pytest.raises(UserError, match="between 0 and 1"):
+        DownscaleInInferDropout(1.5)
+
+
+def test_channel_counts() -> None:
+    assert [make_divisible(value) for value in (4, 8, 11.2, 16, 18, 40, 44)] == [8, 8, 16, 16, 24, 40, 48]
+
+
+def test_conv4() -> None:
+    images = torch.randn(2, 1, 16, 16)
+    flat = build_backbone({"Conv4": {"width": 8, "depth": 2, "pool": "none", "input_image_channel": 1}})
+    assert flat(images).shape == (2, 8 * 4 * 4)
+    with pytest.raises(UserError, match="depth of at least 1"):
+        build_backbone({"Conv4": {"depth": 0}})
+
+
+class TestTimm:
+    def test_pooled_features_unless_a_classifier_is_asked_for(self) -> None:
+        images = torch.randn(2, 3, 64, 64)
+        assert build_backbone("timm/test_resnet")(images).shape[1] > 7
+        assert build_backbone({"name": "timm/test_resnet", "class_num": 7})(images).shape == (2, 7)
+
+    def test_the_stop_layer_of_reference_recipes_is_the_pooled_features(self) -> None:
+        plain = build_backbone("timm/test_resnet")
+        named = build_backbone("timm/test_resnet", stop_layer="flatten_0")
+        assert list(plain.state_dict()) == list(named.state_dict())
+
+    def test_any_argument_goes_through(self) -> None:
+        net = build_backbone({"name": "timm/test_vit", "img_size": 32, "drop_path_rate": 0.1})
+        assert net(torch.randn(2, 3, 32, 32)).ndim == 2
+        padded = build_backbone({"name": "timm/test_efficientnet", "pad_type": "same"})
+        assert padded(torch.randn(1, 3, 33, 33)).ndim == 2
+
+    def test_mistakes(self) -> None:
+        with pytest.raises(UserError, match="did you mean 'resnet50'"):
+            build_backbone("timm/resnet5o")
+        with pytest.raises(UserError, match=r"does not take these arguments.*img_sise"):
+            build_backbone({"name": "timm/test_vit", "img_sise": 32})
+        with pytest.raises(UserError, match="use 'pretrained: PATH'"):
+            build_backbone({"name": "timm/test_vit", "checkpoint_path": "x.pth"})
+        with pytest.raises(UserError, match="use_ssld asks for weights of the reference"):
+            build_backbone({"name": "timm/test_vit", "use_ssld": True})
+
+    def test_offline_is_one_sentence(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        import timm
+
+        def offline(*_: object, **__: object) -> None:
+            raise OSError("We couldn't connect to the hub\nlong story")
+
+        monkeypatch.setattr(timm, "create_model", offline)
+        with pytest.raises(
+            LookalikeError, match=r"test_vit cannot be fetched from the hub \(We couldn't connect"
+        ):
+            build_backbone({"name": "timm/test_vit", "pretrained": True})
+
+    def test_normalisation(self) -> None:
+        own = backbone_normalisation("PPLCNet_x2_5")
+        assert own.mean == (0.485, 0.456, 0.406)
+        assert own.input_size == (3, 224, 224)
+        assert backbone_normalisation("timm/vit_base_patch16_clip_224.openai").mean == pytest.approx(
+            (0.48145466, 0.4578275, 0.40821073)
+        )
+        with pytest.raises(UserError, match="unknown backbone"):
+            backbone_normalisation("PPLCNet")
+
+
+def test_a_network_can_be_exported() -> None:
+    net = build_backbone("PPLCNetV2_small", stop_layer="flatten").eval()
+    for part in list(net.modules()):
+        if part is not net and hasattr(part, "fuse"):
+            part.fuse()
+    images = torch.randn(2, 3, 32, 32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.export.export(net, (images,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
+    with torch.no_grad():
+        torch.testing.assert_close(program.module()(images[:1]), net(images[:1]), rtol=1e-4, atol=1e-4)

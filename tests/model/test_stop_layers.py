@@ -1,0 +1,113 @@
+"""A network cut at a layer gives what the layer gives in the whole network, and holds nothing behind it."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+from lookalike.core.component import Place
+from lookalike.core.errors import UserError
+from lookalike.model import build_backbone
+from lookalike.model.backbones.pplcnet_v2 import RepDepthwiseSeparable
+from lookalike.model.backbones.resnet import ResidualBlock
+from lookalike.model.layers import DownscaleInInferDropout
+from lookalike.model.stop_layers import cut, find_layer, layer_path, output_of
+
+CONTAINERS = (nn.ModuleList, nn.ModuleDict)
+
+
+def names(net: nn.Module) -> list[str]:
+    return [name for name, part in net.named_modules() if name and not isinstance(part, CONTAINERS)]
+
+
+def check_every_layer(net: nn.Module, images: torch.Tensor, layers: list[str]) -> None:
+    net.eval()
+    for name in layers:
+        with torch.no_grad():
+            expected = output_of(net, images, name)
+            part = cut(copy.deepcopy(net), name)
+            found = part(images)
+        assert torch.equal(found, expected), name
+        assert part.state_dict().keys() <= net.state_dict().keys(), name
+        part.train()
+        part(images).mean().backward()
+        for key, parameter in part.named_parameters():
+            assert parameter.grad is not None, f"{key} is left over behind {name}"
+
+
+def test_every_layer_of_a_chain() -> None:
+    net = build_backbone({"Conv4": {"width": 4, "depth": 2}})
+    check_every_layer(net, torch.randn(2, 3, 8, 8), names(net))
+
+
+def test_every_layer_of_residual_blocks() -> None:
+    blocks = [
+        ResidualBlock(4, 4, 1, bottleneck=False, first=True, vd=False),
+        ResidualBlock(4, 2, 2, bottleneck=True, first=True, vd=True),
+    ]
+    net = nn.Sequential(*blocks, nn.Flatten(1))
+    check_every_layer(net, torch.randn(2, 4, 8, 8), names(net))
+
+
+def test_every_layer_of_branches() -> None:
+    blocks = [
+        RepDepthwiseSeparable(4, 8, 2, 5, split=True, branches=True, excite=True),
+        RepDepthwiseSeparable(8, 8, 1, 3, branches=True, shortcut=True),
+    ]
+    net = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), DownscaleInInferDropout(0.2), nn.Flatten(1))
+    check_every_layer(net, torch.randn(2, 4, 8, 8), names(net))
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        ("timm/test_vit", ["blocks.1", "blocks[0].attn.proj", "norm"]),
+        ("timm/test_resnet", ["layer2", "layer2[0].conv1", "global_pool"]),
+    ],
+)
+def test_layers_of_timm(name: str, layers: list[str]) -> None:
+    net = build_backbone(name)
+    size = 160
+    check_every_layer(net, torch.randn(2, 3, size, size), layers)
+
+
+def test_what_is_left_can_be_copied_and_exported() -> None:
+    images = torch.randn(2, 3, 64, 64)
+    net = build_backbone({"name": "ResNet18"}, stop_layer="blocks[2].conv0").eval()
+    twin = copy.deepcopy(net)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        assert torch.equal(twin(images), net(images))
+        assert torch.equal(twin.train().eval()(images), net(images))
+        assert all(part.training for part in copy.deepcopy(twin.train()).modules())
+        program = torch.export.export(net, (images,))
+        torch.testing.assert_close(program.module()(images), net(images))
+
+
+def test_names() -> None:
+    assert layer_path(" stages[3][1].act ") == "stages.3.1.act"
+    net = build_backbone("ResNet18")
+    assert find_layer(net, "flatten_0") == "flatten"
+    assert find_layer(net, "adaptive_avg_pool2d_0") == "avg_pool"
+    with pytest.raises(
+        UserError, match=r"r\.yaml:4: Arch.BackboneStopLayer: there is no layer .*'flaten'; nearest: flatten"
+    ):
+        cut(net, "flaten", Place("Arch.BackboneStopLayer", "r.yaml", 4))
+    with pytest.raises(
+        UserError, match=r"is a list of layers, name one of them: stages\.2\.0\.dw_conv_list\.0"
+    ):
+        cut(build_backbone("PPLCNetV2_small"), "stages[2][0].dw_conv_list")
+
+
+def test_looking_at_a_layer() -> None:
+    net = build_backbone("ResNet18")
+    images = torch.randn(1, 3, 64, 64)
+    assert output_of(net, images, "blocks[3]").shape == (1, 128, 8, 8)
+    with pytest.raises(UserError, match="no layer 'blokcs'"):
+        output_of(net, images, "blokcs")
+    with pytest.raises(UserError, match="does not run"):
+        output_of(build_backbone("PPLCNetV2_small"), images, "stages.2.0.dw_conv_list")
