@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +13,7 @@ import typer
 
 from lookalike.cli.options import Json, Overrides, answer, application
 from lookalike.cli.pictures import Pictures, find_pictures, listed_pictures
-from lookalike.core.errors import BrokenImage, UserError
+from lookalike.core.errors import BrokenImage, UserError, missing_extra
 from lookalike.core.log import logger, start_console
 
 app = application("Turn pictures into vectors with a model folder, or a training checkpoint.")
@@ -34,6 +36,8 @@ def embed(
     json: Json = False,
 ) -> None:
     start_console()
+    if out:
+        _check_out(out)
     inputs = list(names or [])
     if config is not None:
         model, more = _configured(config, override, layer)
@@ -105,8 +109,6 @@ def _configured(config: str, overrides: list[str], layer: str | None) -> tuple[A
     if folder is None:
         if not recipe.arch:
             raise UserError(f"{config}: neither Global.rec_inference_model_dir nor Arch says which model to use")
-        import importlib
-
         runtime = importlib.import_module("lookalike.deploy.checkpoint_runtime")
         return runtime.embedder_of_recipe(recipe, layer=layer), found
     model = _model(str(folder), layer)
@@ -122,23 +124,28 @@ def _configured(config: str, overrides: list[str], layer: str | None) -> tuple[A
     return model, found
 
 
-def _write(out: str, arrays: dict[str, Any]) -> None:
-    from lookalike.core.errors import missing_extra
-    from lookalike.core.files import atomic_file
-
+def _check_out(out: str) -> None:
+    """Refuse what `_write` could not do, before the work is done."""
     suffix = Path(out).suffix.lower()
     if suffix not in (".npz", ".parquet"):
         raise UserError(f"--out {out}: the file must end in .npz or .parquet")
+    if Path(out).is_dir():
+        raise UserError(f"--out {out} is a folder")
+    if suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
+        raise missing_extra("pyarrow", "parquet", "writing Parquet")
+
+
+def _write(out: str, arrays: dict[str, Any]) -> None:
+    from lookalike.core.files import atomic_file
+
     try:
         with atomic_file(out) as file:
-            if suffix == ".npz":
+            if Path(out).suffix.lower() == ".npz":
                 np.savez(file, **arrays)
                 return
-            try:
-                import pyarrow
-                import pyarrow.parquet
-            except ImportError as error:
-                raise missing_extra("pyarrow", "parquet", "writing Parquet") from error
+            import pyarrow
+            import pyarrow.parquet
+
             columns = {key: list(value) if value.ndim > 1 else value for key, value in arrays.items()}
             pyarrow.parquet.write_table(pyarrow.table(columns), file)
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Annotated
 
 import typer
@@ -36,7 +37,11 @@ def create(
 
     pictures = _pictures(images, list_file, root, label)
     made = Gallery.create(gallery, model)
-    _enrol(made, pictures, json)
+    try:
+        _enrol(made, pictures, json)
+    except BaseException:
+        shutil.rmtree(gallery, ignore_errors=True)  # so that the same command can be given again
+        raise
 
 
 @app.command()
@@ -83,6 +88,9 @@ def _enrol(gallery: object, pictures: Pictures, json: bool) -> None:
     added = gallery.add(pictures.paths, pictures.labels or [], progress=True)
     for path, reason in added.broken:
         logger.warning(f"left out: {path}: {reason}")
+    if added.broken and len(added.broken) == len(pictures.paths):
+        path, reason = added.broken[0]
+        raise UserError(f"none of the {len(added.broken)} pictures could be read, the first: {path}: {reason}")
     told = gallery.info()
     known = f", {len(added.known)} were enrolled already" if added.known else ""
     broken = f", {len(added.broken)} are broken" if added.broken else ""

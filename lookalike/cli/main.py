@@ -118,5 +118,5 @@ def _explain(error: Exception) -> str:
 
 
 def _fail(message: str, code: int) -> None:
-    print(f"lookalike: {message}", file=sys.stderr)
+    print(f"lookalike: {' '.join(message.split())}", file=sys.stderr)  # one line, whoever wrote the message
     sys.exit(code)

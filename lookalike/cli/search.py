@@ -8,7 +8,7 @@ import typer
 
 from lookalike.cli.options import Json, answer, application
 from lookalike.cli.pictures import find_pictures
-from lookalike.core.errors import BrokenImage
+from lookalike.core.errors import BrokenImage, UserError
 from lookalike.core.log import logger, start_console
 
 app = application("Find the pictures of a gallery that look most alike.")
@@ -34,6 +34,8 @@ def search(
 
     opened = Gallery.open(gallery, model)
     found = opened.search_many(paths, k, progress=len(paths) > 32, on_broken=told)
+    if not found:
+        raise UserError(f"none of the {len(broken)} pictures could be read, the first: {paths[0]}: {broken[0]}")
     kept = [path for position, path in enumerate(paths) if position not in broken]
     results = [
         {"query": path, "answers": [each.to_dict() for each in answers]}
@@ -44,5 +46,3 @@ def search(
         lines.append(str(result["query"]))
         lines += [f"  {each['score']:.4f}  {each['label']}  {each['path']}" for each in result["answers"]]
     answer({"results": results, "broken": [f"{paths[i]}: {reason}" for i, reason in broken.items()]}, json, "\n".join(lines))
-    if not results:
-        raise typer.Exit(2)

@@ -209,6 +209,9 @@ def collate(samples: list[Sample]) -> Batch:
 def _start_worker(worker: int) -> None:
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
+    # Ctrl-C reaches the workers, too: the training process decides when they stop, after its checkpoint
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def build_sampler(

@@ -72,14 +72,14 @@ class Embedder:
         A broken picture raises BrokenImage; with `on_broken` it is told there, by its position, and left out of the
         result. Raises UserError where a vector is not finite.
         """
-        listed = [pictures] if isinstance(pictures, (str, Path, bytes)) else list(pictures)
+        listed = [pictures] if _is_one(pictures) else list(pictures)
         parts: list[NDArray[Any]] = []
         batches = self._batches(listed, batch_size, workers, on_broken)
         shown = track(batches, "embed", total=-(-len(listed) // batch_size), unit="batches") if progress else batches
         for batch in shown:
             if len(batch):
                 parts.append(self._finish(self.runtime(batch)))
-        width = self.size // 8 if self.binarize else self.size
+        width = -(-self.size // 8) if self.binarize else self.size
         if not parts:
             return np.zeros((0, width), np.uint8 if self.binarize else np.float32)
         return np.concatenate(parts)
@@ -118,7 +118,17 @@ class Embedder:
                         raise result
                     else:
                         on_broken(start + offset, result)
-                yield np.stack(good) if good else np.zeros((0,), np.float32)
+                yield self._stacked(good) if good else np.zeros((0,), np.float32)
+
+    def _stacked(self, pictures: list[Floats]) -> Floats:
+        shapes = {each.shape for each in pictures}
+        if len(shapes) > 1:
+            told = " and ".join("x".join(map(str, shape)) for shape in sorted(shapes)[:2])
+            raise UserError(
+                f"{self.name}: its preprocessing gives pictures of different sizes ({told}), which do not make a batch; "
+                "it needs a resize or a crop to a fixed size"
+            )
+        return np.stack(pictures)
 
     def _finish(self, features: Floats) -> NDArray[Any]:
         if not np.isfinite(features).all():
@@ -127,3 +137,11 @@ class Embedder:
             return features
         threshold = 0.5 if self.binarize == "round" else 0.0
         return np.packbits(features > threshold, axis=1)
+
+
+def _is_one(pictures: Any) -> bool:
+    """Whether this is one picture rather than several; an array of four dimensions is several."""
+    if isinstance(pictures, np.ndarray):
+        return pictures.ndim < 4
+    # a Pillow image is known by its methods: Pillow need not be imported for that
+    return isinstance(pictures, (str, Path, bytes)) or hasattr(pictures, "getexif")

@@ -20,7 +20,7 @@ from lookalike.deploy.model_folder import GRAPH, ModelFolder
 from lookalike.deploy.preprocessing import recipe_preprocess
 from lookalike.deploy.runtime import OnnxRuntime
 from lookalike.model import RecModel, build_model, load_weights
-from lookalike.recipe import Recipe
+from lookalike.recipe import Recipe, require_paths
 
 PARITY = 1e-4
 """Largest difference allowed between the exported graph and the PyTorch model, relative to the largest value."""
@@ -82,6 +82,7 @@ def export(recipe: Recipe, folder: str | Path | None = None, *, metrics: dict[st
     `folder` is `Global.save_inference_dir` by default. The graph has a dynamic batch; its features are compared with
     those of the PyTorch model and the folder is only put in place when they agree within PARITY.
     """
+    require_paths(recipe, ("Global",))
     settings = recipe.global_
     weights = settings.pretrained_model or settings.checkpoints
     model = build_model(recipe.arch, settings.reference_behaviour, pretrained=not weights)
@@ -156,12 +157,30 @@ def _write_graph(module: nn.Module, example: Tensor, file: Path) -> None:
                 dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
                 verbose=False,
             )
+            _forget_origin(program.model)
             program.save(str(file), external_data=False)
     except Exception as error:  # the exporter raises whatever a module's operations raise
         raise LookalikeError(f"the model could not be exported to ONNX: {str(error).strip().splitlines()[0]}") from error
     finally:
         for each, level in zip(noisy, before, strict=True):
             each.setLevel(level)
+
+
+def _forget_origin(model: Any) -> None:
+    """Remove what the exporter notes of each node: paths and lines of source files on this machine.
+
+    Nobody else is to read them, and the same model is to have the same fingerprint wherever it was exported.
+    """
+    graphs = [model.graph, *(function.graph for function in model.functions.values())]
+    for graph in graphs:
+        for noted in (graph, *graph.all_nodes(), *graph.inputs, *graph.outputs, *graph.initializers.values()):
+            noted.metadata_props.clear()
+            noted.doc_string = None
+        for node in graph.all_nodes():
+            for value in node.outputs:
+                value.metadata_props.clear()
+                value.doc_string = None
+    model.metadata_props.clear()
 
 
 def _difference(actual: np.ndarray, expected: np.ndarray) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,10 +12,13 @@ from numpy.typing import NDArray
 
 from lookalike.core.errors import BrokenImage, UserError
 from lookalike.core.files import atomic_folder
-from lookalike.core.log import logger
+from lookalike.core.log import logger, warn_once
 from lookalike.deploy import Embedder
 from lookalike.gallery.index import Index
 from lookalike.gallery.store import Store
+
+
+STORE, INDEX = "gallery.sqlite", "index.faiss"
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,8 @@ class Answer:
 
 @dataclass(frozen=True)
 class Added:
-    """What `add` did: how many were enrolled, which were enrolled before, which are broken (path, reason)."""
+    """What `add` did: how many were enrolled, which were enrolled before (or named twice), which are broken (path,
+    reason)."""
 
     added: int
     known: list[str]
@@ -53,7 +58,6 @@ class Gallery:
     def __init__(self, folder: Path, embedder: Embedder, store: Store, about: dict[str, str]) -> None:
         self.folder, self.embedder, self.store, self.about = folder, embedder, store, about
         self._index: Index | None = None
-        self._index_version = ""
 
     @classmethod
     def create(cls, folder: str | Path, model: Embedder | str | Path) -> Gallery:
@@ -62,6 +66,8 @@ class Gallery:
         embedder = model if isinstance(model, Embedder) else Embedder(model)
         if folder.exists():
             raise UserError(f"{folder} exists already; add to it with 'gallery add', or choose another name")
+        if embedder.binarize and embedder.size % 8:
+            raise UserError(f"{embedder.name} gives {embedder.size} bits; a gallery needs a multiple of 8")
         about = {
             "kind": "binary" if embedder.binarize else "real",
             "size": str(embedder.size),
@@ -69,7 +75,7 @@ class Gallery:
             "model": str(Path(embedder.name).resolve()),
         }
         with atomic_folder(folder) as part:
-            Store.create(part / "gallery.sqlite", about)
+            Store.create(part / STORE, about)
         return cls.open(folder, embedder)
 
     @classmethod
@@ -79,7 +85,7 @@ class Gallery:
         Raises UserError when the model is not the one that the gallery was made with.
         """
         folder = Path(folder)
-        store, about = Store.open(folder / "gallery.sqlite")
+        store, about = Store.open(folder / STORE)
         if model is None:
             model = about["model"]
             if not Path(model).exists():
@@ -102,13 +108,14 @@ class Gallery:
         if len(pictures) != len(labels):
             raise UserError(f"{len(pictures)} pictures but {len(labels)} labels")
         names = [_name(picture) for picture in pictures]
-        known = self.store.known_paths([name for name in names if name])
-        seen: set[str] = set()
-        new = []
+        enrolled = self.store.known_paths([name for name in names if name])
+        new, known = [], []
         for position, name in enumerate(names):
-            if not name or (name not in known and name not in seen):
+            if name in enrolled:
+                known.append(name)
+            else:
                 new.append(position)
-                seen.add(name)
+                enrolled.update([name] if name else [])
         broken: dict[int, str] = {}
         vectors = self.embedder.encode(
             [pictures[i] for i in new],
@@ -117,10 +124,10 @@ class Gallery:
             on_broken=lambda position, error: broken.__setitem__(position, error.reason),
         )
         kept = [i for position, i in enumerate(new) if position not in broken]
-        if kept:
-            self.store.add([names[i] for i in kept], [str(labels[i]) for i in kept], vectors)
+        added = self.store.add([names[i] for i in kept], [str(labels[i]) for i in kept], vectors) if kept else []
+        known += [names[kept[position]] for position in sorted(set(range(len(kept))) - set(added))]
         told = [(names[new[position]], reason) for position, reason in broken.items()]
-        return Added(len(kept), [n for n in names if n in known], told)
+        return Added(len(added), known, told)
 
     def search(self, picture: Any, k: int = 5) -> list[Answer]:
         """The k nearest enrolled pictures, nearest first."""
@@ -159,24 +166,29 @@ class Gallery:
     def index(self) -> Index:
         """The search index; made from the store when there is none, or when it is older than the store."""
         version = self.store.version()
-        if self._index is not None and self._index_version == version:
-            return self._index
-        file = self.folder / "index.faiss"
-        told = self.folder / "index.version"
-        kind, size = self.about["kind"], int(self.about["size"])
-        index = None
-        if file.is_file() and told.is_file() and told.read_text() == version:
-            try:
-                index = Index.load(file, kind, size)
-            except RuntimeError:
-                logger.warning(f"{file} is damaged and is made again")
-        if index is None:
-            ids, vectors = self.store.vectors()
-            index = Index(kind, size, ids, vectors)
-            told.unlink(missing_ok=True)
-            index.save(file)
-            told.write_text(version)
-        self._index, self._index_version = index, version
+        if self._index is None or self._index.version != version:
+            self._index = self._saved_index(version) or self._new_index()
+        return self._index
+
+    def _saved_index(self, version: str) -> Index | None:
+        """The saved index, None where there is none, it is damaged, or it is of other pictures than the store's."""
+        file = self.folder / INDEX
+        try:
+            index = Index.load(file, self.about["kind"], int(self.about["size"]))
+        except FileNotFoundError:
+            return None
+        except (RuntimeError, OSError, MemoryError) as error:
+            logger.warning(f"{file} is damaged and is made again ({str(error).splitlines()[-1][:200]})")
+            return None
+        return index if index.version == version else None
+
+    def _new_index(self) -> Index:
+        ids, vectors = self.store.vectors()
+        index = Index(self.about["kind"], int(self.about["size"]), ids, vectors)
+        try:
+            index.save(self.folder / INDEX)
+        except OSError as error:  # it can be searched all the same, and is made again next time
+            warn_once(f"{self.folder / INDEX} cannot be written ({error.strerror}); it is made anew at each start")
         return index
 
     def info(self) -> dict[str, Any]:
@@ -195,4 +207,5 @@ class Gallery:
 
 
 def _name(picture: Any) -> str:
-    return str(picture) if isinstance(picture, (str, Path)) else ""
+    """The file of a picture from the root on, so that it is known whatever folder a person stands in; "" for pixels."""
+    return os.path.abspath(picture) if isinstance(picture, (str, Path)) else ""  # noqa: PTH100 (links stay as named)

@@ -23,6 +23,7 @@ class Index:
             self.faiss = faiss.IndexIDMap2(faiss.IndexFlatIP(size))
         if len(ids):
             self.faiss.add_with_ids(self._prepared(vectors), ids)
+        self.version = _version(self.faiss)
 
     def search(self, vectors: NDArray, k: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Scores (higher is nearer) and ids of the k nearest of each vector.
@@ -48,8 +49,17 @@ class Index:
 
     @classmethod
     def load(cls, file: Path, kind: str, size: int) -> Index:
-        """Read a saved index. Raises RuntimeError when FAISS cannot read it."""
+        """Read a saved index. Raises RuntimeError when FAISS cannot read it, or when it is another kind of index."""
         data = np.frombuffer(file.read_bytes(), np.uint8)
         loaded = cls(kind, size, np.zeros(0, np.int64), np.zeros((0, 0)))
-        loaded.faiss = (faiss.deserialize_index_binary if kind == "binary" else faiss.deserialize_index)(data)
+        read = (faiss.deserialize_index_binary if kind == "binary" else faiss.deserialize_index)(data)
+        if type(read) is not type(loaded.faiss) or read.d != size:
+            raise RuntimeError(f"it holds a {type(read).__name__} of {read.d} dimensions")
+        loaded.faiss, loaded.version = read, _version(read)
         return loaded
+
+
+def _version(index: Any) -> str:
+    """`Store.version` of the pictures that an index was made of: their number and the last id."""
+    ids = faiss.vector_to_array(index.id_map)
+    return f"{len(ids)}-{int(ids.max(initial=0))}"

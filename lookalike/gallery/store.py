@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,18 +13,16 @@ from numpy.typing import NDArray
 
 from lookalike.core.errors import UserError
 
-_SCHEMA = """
-CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE pictures (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    path TEXT NOT NULL,
-    label TEXT NOT NULL,
-    vector BLOB NOT NULL
-);
-CREATE INDEX pictures_by_path ON pictures (path);
-CREATE INDEX pictures_by_label ON pictures (label);
-"""
+_SCHEMA = (
+    "CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE pictures (id INTEGER PRIMARY KEY AUTOINCREMENT, path TEXT NOT NULL, label TEXT NOT NULL, "
+    "vector BLOB NOT NULL)",
+    "CREATE INDEX pictures_by_path ON pictures (path)",
+    "CREATE INDEX pictures_by_label ON pictures (label)",
+)
 FORMAT = "1"
+PATIENCE = 60.0
+"""Seconds that a change waits for the change of another process."""
 
 
 class Store:
@@ -34,75 +33,100 @@ class Store:
 
     @classmethod
     def create(cls, file: Path, about: dict[str, str]) -> Store:
-        """Make an empty store; `about` is what a gallery says of itself."""
-        try:
-            with sqlite3.connect(file) as connection:
-                connection.executescript(_SCHEMA)
-                connection.executemany("INSERT INTO about VALUES (?, ?)", [("format", FORMAT), *about.items()])
-        except sqlite3.Error as error:
-            raise UserError(f"the gallery file {file} cannot be written: {error}") from None
-        finally:
-            connection.close()
-        return cls(file, about["kind"])
+        """Make an empty store; `about` is what a gallery says of itself. Raises UserError when it cannot be written."""
+        store = cls(file, about["kind"])
+        with store._changing("the gallery file cannot be written") as connection:
+            for statement in _SCHEMA:
+                connection.execute(statement)
+            connection.executemany("INSERT INTO about VALUES (?, ?)", [("format", FORMAT), *about.items()])
+        return store
 
     @classmethod
     def open(cls, file: Path) -> tuple[Store, dict[str, str]]:
         """Open a store. Raises UserError when the file is none, is damaged, or is of another format."""
         if not file.is_file():
             raise UserError(f"{file.parent} is not a gallery: no {file.name} there (lookalike gallery create makes one)")
-        store = cls(file, "")
-        try:
-            with store._connection() as connection:
-                about = dict(connection.execute("SELECT key, value FROM about"))
-        except sqlite3.Error as error:
-            raise UserError(f"the gallery file {file} cannot be read: {error}") from None
+        with cls(file, "")._reading() as connection:
+            about = dict(connection.execute("SELECT key, value FROM about"))
         if about.get("format") != FORMAT:
             raise UserError(f"{file}: format {about.get('format')} is not the format {FORMAT} that this version reads")
+        if missing := {"kind", "size", "fingerprint", "model"} - set(about):
+            raise UserError(f"the gallery file {file} is damaged: it does not say its {', '.join(sorted(missing))}")
         return cls(file, about["kind"]), about
 
     @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        connection = sqlite3.connect(self.file, timeout=30)
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection for reading, also where neither the file nor its folder may be written."""
+        fixed = not (os.access(self.file, os.W_OK) and os.access(self.file.parent, os.W_OK))
         try:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=FULL")
-            with connection:
+            # without leave to write, SQLite reads only what it may take as unchanging
+            with closing(self._connect("mode=ro&immutable=1" if fixed else "mode=rw")) as connection:
                 yield connection
-        finally:
-            connection.close()
+        except sqlite3.Error as error:
+            raise UserError(f"the gallery file {self.file} cannot be read: {error}") from None
+
+    @contextmanager
+    def _changing(self, failure: str) -> Iterator[sqlite3.Connection]:
+        """A transaction: all of the block or, where it raises, none of it."""
+        try:
+            with closing(self._connect("mode=rwc")) as connection:
+                connection.execute("PRAGMA journal_mode=WAL")  # readers go on while one process writes
+                connection.execute("PRAGMA synchronous=FULL")
+                connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield connection
+                    connection.execute("COMMIT")
+                except BaseException:
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
+                    raise
+        except sqlite3.Error as error:
+            raise UserError(f"{failure}: {self.file}: {error}") from None
+
+    def _connect(self, how: str) -> sqlite3.Connection:
+        address = f"{self.file.resolve().as_uri()}?{how}"
+        return sqlite3.connect(address, uri=True, timeout=PATIENCE, isolation_level=None)
 
     def add(self, paths: Sequence[str], labels: Sequence[str], vectors: NDArray) -> list[int]:
-        """Enrol pictures; all of them or none. Returns their ids."""
-        try:
-            with self._connection() as connection:
-                ids = []
-                for path, label, vector in zip(paths, labels, vectors, strict=True):
-                    row = (path, label, np.ascontiguousarray(vector, self.dtype).tobytes())
-                    cursor = connection.execute("INSERT INTO pictures (path, label, vector) VALUES (?, ?, ?)", row)
-                    ids.append(int(cursor.lastrowid or 0))
-                return ids
-        except sqlite3.Error as error:
-            raise UserError(f"nothing was enrolled, the gallery file {self.file} cannot be written: {error}") from None
+        """Enrol pictures; all of them or none. Returns the positions of those that were.
+
+        A path that is enrolled already is left out, also when another process enrolled it a moment ago; pictures
+        without a path are always enrolled.
+        """
+        added = []
+        with self._changing("nothing was enrolled, the gallery file cannot be written") as connection:
+            for position, (path, label, vector) in enumerate(zip(paths, labels, vectors, strict=True)):
+                row = (path, label, np.ascontiguousarray(vector, self.dtype).tobytes(), path, path)
+                cursor = connection.execute(
+                    "INSERT INTO pictures (path, label, vector) SELECT ?, ?, ? "
+                    "WHERE ? = '' OR NOT EXISTS (SELECT 1 FROM pictures WHERE path = ?)",
+                    row,
+                )
+                if cursor.rowcount:
+                    added.append(position)
+        return added
 
     def version(self) -> str:
-        """Changes with every change of the pictures; the index remembers the one it was made of."""
-        with self._connection() as connection:
+        """Changes with every change of the pictures: ids are never given twice. `Index.version` is made of the same."""
+        with self._reading() as connection:
             count, last = connection.execute("SELECT COUNT(*), COALESCE(MAX(id), 0) FROM pictures").fetchone()
         return f"{count}-{last}"
 
     def vectors(self) -> tuple[NDArray[np.int64], NDArray]:
-        """All ids and vectors, by id."""
-        with self._connection() as connection:
+        """All ids and vectors, by id. Raises UserError when a vector is damaged."""
+        with self._reading() as connection:
             rows = connection.execute("SELECT id, vector FROM pictures ORDER BY id").fetchall()
         ids = np.array([row[0] for row in rows], dtype=np.int64)
         if not rows:
             return ids, np.zeros((0, 0), self.dtype)
+        if len({len(row[1]) for row in rows}) > 1:
+            raise UserError(f"the gallery file {self.file} is damaged: its vectors differ in length")
         return ids, np.frombuffer(b"".join(row[1] for row in rows), self.dtype).reshape(len(rows), -1)
 
     def describe(self, ids: Sequence[int]) -> dict[int, tuple[str, str]]:
         """Path and label of pictures."""
         found: dict[int, tuple[str, str]] = {}
-        with self._connection() as connection:
+        with self._reading() as connection:
             for start in range(0, len(ids), 500):
                 some = [int(i) for i in ids[start : start + 500]]
                 marks = ",".join("?" * len(some))
@@ -113,7 +137,7 @@ class Store:
     def known_paths(self, paths: Sequence[str]) -> set[str]:
         """Those of the paths that are enrolled already."""
         known: set[str] = set()
-        with self._connection() as connection:
+        with self._reading() as connection:
             for start in range(0, len(paths), 500):
                 some = list(paths[start : start + 500])
                 marks = ",".join("?" * len(some))
@@ -122,5 +146,5 @@ class Store:
 
     def counts(self) -> dict[str, int]:
         """Pictures of each label."""
-        with self._connection() as connection:
+        with self._reading() as connection:
             return dict(connection.execute("SELECT label, COUNT(*) FROM pictures GROUP BY label ORDER BY label"))

@@ -23,6 +23,8 @@ class BiasedRunningVariance(_BatchNorm):
         finally:
             self.running_var = kept
         count = input.numel() // input.shape[1]
+        if isinstance(self, nn.SyncBatchNorm) and torch.distributed.is_initialized():
+            count *= torch.distributed.get_world_size()
         momentum = self.momentum if self.momentum is not None else 1.0 / float(self.num_batches_tracked or 1)
         with torch.no_grad():
             old = kept * (1.0 - momentum)

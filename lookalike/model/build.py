@@ -6,8 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import nn
 
+from lookalike.core import process
 from lookalike.core.component import Component, Place, Section
 from lookalike.core.errors import did_you_mean
 from lookalike.core.log import logger, warn_once
@@ -16,7 +18,7 @@ from lookalike.model import heads as _heads  # noqa: F401
 from lookalike.model import necks as _necks  # noqa: F401
 from lookalike.model.backbones import timm_models
 from lookalike.model.batch_norm import use_biased_running_variance
-from lookalike.model.freezing import freeze
+from lookalike.model.freezing import freeze, is_norm
 from lookalike.model.rec_model import BackboneFacts, RecModel
 from lookalike.model.registries import backbones, heads, necks
 from lookalike.model.shapes import output_shape
@@ -39,10 +41,8 @@ _ARCH_KEYS = (
     "head_feature_from",
     "freeze",
     "freeze_norm_statistics",
+    "use_sync_bn",
 )
-_NO_EFFECT = {
-    "use_sync_bn": "synchronised batch norm is a setting of the engine",
-}
 
 
 def build_backbone(
@@ -132,9 +132,6 @@ def build_model(
     """
     place = arch.place if isinstance(arch, Section) and arch.place.path else Place("Arch")
     _check_keys(arch, place)
-    for key, reason in _NO_EFFECT.items():
-        if key in arch:
-            warn_once(f"{place}: '{key}' has no effect: {reason}")
     stop = arch.get("BackboneStopLayer")
     stop_place = _place(stop, place.at("BackboneStopLayer"))
     if stop is not None and not (isinstance(stop, Mapping) and isinstance(stop.get("name"), str)):
@@ -168,11 +165,21 @@ def build_model(
         arch.get("infer_output_key"),
         bool(arch.get("infer_add_softmax", False)),
     )
+    if arch.get("use_sync_bn"):
+        model = _with_synchronised_norms(model, place)
     if reference_behaviour:
         use_biased_running_variance(model)
     if arch.get("freeze"):
         _freeze(model, arch, place)
     return model
+
+
+def _with_synchronised_norms(model: RecModel, place: Place) -> RecModel:
+    """Batch norms whose statistics are those of the batches of all processes; possible on GPUs only."""
+    if process.world_size() == 1 or not torch.cuda.is_available():
+        warn_once(f"{place}: 'use_sync_bn' has no effect without several processes on GPUs")
+        return model
+    return nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-any-return,no-untyped-call]
 
 
 def _place(value: Any, default: Place) -> Place:
@@ -184,7 +191,7 @@ def _check_keys(arch: Mapping[str, Any], place: Place) -> None:
     if name != "RecModel":
         raise place.at("name").error(f"unknown architecture '{name}' (known: RecModel)")
     for key in arch:
-        if key not in _ARCH_KEYS and key not in _NO_EFFECT:
+        if key not in _ARCH_KEYS:
             near = did_you_mean(key, _ARCH_KEYS) or "."
             raise place.error(f"unknown key '{key}'{near} (accepts: {', '.join(_ARCH_KEYS)})")
     if not arch.get("Backbone"):
@@ -192,12 +199,20 @@ def _check_keys(arch: Mapping[str, Any], place: Place) -> None:
 
 
 def _freeze(model: RecModel, arch: Mapping[str, Any], place: Place) -> None:
+    """`freeze` names what does not learn; `freeze_norm_statistics` says which batch norms keep their statistics: those of
+    frozen parts (true), none (false), or all of the backbone, whose scales and offsets may learn all the same (`all`).
+    """
     patterns = arch["freeze"]
     patterns = [patterns] if isinstance(patterns, str) else patterns
     if not isinstance(patterns, (list, tuple)) or not all(isinstance(pattern, str) for pattern in patterns):
         raise place.at("freeze").error(f"must be a list of names, got {patterns!r}")
     norms = freeze(model, patterns, place.at("freeze"))
-    if arch.get("freeze_norm_statistics", True):
+    kept = arch.get("freeze_norm_statistics", True)
+    if kept == "all":
+        norms = [name for name, part in model.named_modules() if is_norm(part) and name.startswith("backbone.")]
+    elif not isinstance(kept, bool):
+        raise place.at("freeze_norm_statistics").error(f"must be true, false or 'all', got {kept!r}")
+    if kept:
         model.frozen_norms = norms
         model.train(model.training)
     count = sum(parameter.numel() for parameter in model.parameters() if not parameter.requires_grad)

@@ -43,8 +43,13 @@ def freeze(module: nn.Module, patterns: Sequence[str], place: Place | None = Non
     return [
         name
         for name, part in module.named_modules()
-        if name and isinstance(part, _BatchNorm) and is_frozen(name)
+        if name and is_norm(part) and is_frozen(name)
     ]
+
+
+def is_norm(part: nn.Module) -> bool:
+    """Whether a module is a batch norm."""
+    return isinstance(part, _BatchNorm)
 
 
 def _matching(names: list[str], pattern: str, place: Place) -> set[str]:

@@ -7,13 +7,15 @@ cosine. The weight is stored (classes, embedding), one row a class.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lookalike.core.errors import UserError
 from lookalike.core.numbers import Number
-from lookalike.model.attributes import xavier_normal
+from lookalike.model.attributes import AttributeValue, parse_attribute, xavier_normal
 from lookalike.model.registries import heads
 
 
@@ -28,17 +30,22 @@ def unit(vectors: Tensor) -> Tensor:
     return vectors * torch.where(alive, squared, 1.0).rsqrt() * alive
 
 
-class MarginHead(nn.Module):
-    """Cosine classifier. (N, embedding_size) → (N, class_num)."""
+class MarginHead(nn.Module, ABC):
+    """Cosine classifier. (N, embedding_size) → (N, class_num).
+
+    `weight_attr` (not in the reference) sets how the weight starts and how it learns; XavierNormal by default.
+    """
 
     transposed_in_reference = ("weight",)  # stored there as (embedding, classes)
 
-    def __init__(self, embedding_size: int, class_num: int) -> None:
+    def __init__(self, embedding_size: int, class_num: int, weight_attr: AttributeValue = None) -> None:
         super().__init__()
         self.in_features, self.class_num = embedding_size, class_num
         self.weight = nn.Parameter(torch.empty(class_num, embedding_size))
-        with torch.no_grad():
-            xavier_normal()(self.weight)
+        attribute = parse_attribute(weight_attr, f"{type(self).__name__}.weight_attr")
+        if attribute is None:
+            raise UserError(f"{type(self).__name__}.weight_attr: the head cannot do without its weight")
+        attribute.apply(self.weight, xavier_normal())
 
     def forward(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
         cosine = F.linear(unit(features.flatten(1)), unit(self.weight)).float()
@@ -46,8 +53,9 @@ class MarginHead(nn.Module):
             return cosine
         return self.with_margin(cosine, labels.reshape(-1, 1))
 
+    @abstractmethod
     def with_margin(self, cosine: Tensor, labels: Tensor) -> Tensor:
-        raise NotImplementedError
+        """Scores (N, class_num) for training, from the cosines and labels (N, 1)."""
 
 
 @heads.register("ArcMargin")
@@ -65,8 +73,9 @@ class ArcMargin(MarginHead):
         margin: Number = 0.5,
         scale: Number = 80.0,
         easy_margin: bool = False,
+        weight_attr: AttributeValue = None,
     ) -> None:
-        super().__init__(embedding_size, class_num)
+        super().__init__(embedding_size, class_num, weight_attr)
         self.margin, self.scale, self.easy_margin = margin, scale, easy_margin
 
     def with_margin(self, cosine: Tensor, labels: Tensor) -> Tensor:
@@ -91,9 +100,14 @@ class CosMargin(MarginHead):
     """
 
     def __init__(
-        self, embedding_size: int, class_num: int, margin: Number = 0.35, scale: Number = 64.0
+        self,
+        embedding_size: int,
+        class_num: int,
+        margin: Number = 0.35,
+        scale: Number = 64.0,
+        weight_attr: AttributeValue = None,
     ) -> None:
-        super().__init__(embedding_size, class_num)
+        super().__init__(embedding_size, class_num, weight_attr)
         self.margin, self.scale = margin, scale
 
     def with_margin(self, cosine: Tensor, labels: Tensor) -> Tensor:
@@ -108,8 +122,15 @@ class CircleMargin(MarginHead):
     a and b get no gradient. Source: Circle Loss, https://arxiv.org/abs/2002.10857.
     """
 
-    def __init__(self, embedding_size: int, class_num: int, margin: Number, scale: Number) -> None:
-        super().__init__(embedding_size, class_num)
+    def __init__(
+        self,
+        embedding_size: int,
+        class_num: int,
+        margin: Number,
+        scale: Number,
+        weight_attr: AttributeValue = None,
+    ) -> None:
+        super().__init__(embedding_size, class_num, weight_attr)
         self.margin, self.scale = margin, scale
 
     def with_margin(self, cosine: Tensor, labels: Tensor) -> Tensor:

@@ -88,7 +88,9 @@ class Arch(Part):
     use_sync_bn: Any = Field(None, description="Without effect: a setting of the engine")
     head_feature_from: Literal["neck", "backbone"] = "neck"
     freeze: str | list[str] | None = Field(None, description="Parts of the model that are not trained")
-    freeze_norm_statistics: bool = True
+    freeze_norm_statistics: bool | Literal["all"] = Field(
+        True, description="Batch norms that keep their statistics: of frozen parts, of none, or all of the backbone"
+    )
     backbone: Annotated[Any, OfKind("backbone")] = Field(alias="Backbone")
     stop_layer: StopLayer | None = Field(None, alias="BackboneStopLayer")
     neck: Annotated[Any, OfKind("neck")] | None = Field(None, alias="Neck")

@@ -18,7 +18,7 @@ from lookalike.evaluation.features import Encode
 from lookalike.images import Records, unify_classes
 from lookalike.loss import build_loss
 from lookalike.model import RecModel
-from lookalike.recipe import Recipe
+from lookalike.recipe import Recipe, require_paths
 from lookalike.training.assembly import assemble_model, prepare_process, seed_of
 from lookalike.training.distributed import process_group
 from lookalike.training.precision import Precision
@@ -134,6 +134,7 @@ def evaluate(recipe: Recipe, **options: Any) -> Evaluation:
 
     Returns the figures as fractions, as the reference does. Raises UserError where the recipe has nothing to score on.
     """
+    require_paths(recipe, ("Global", "DataLoader.Eval"))
     device = prepare_process(recipe)
     with process_group(device):
         benchmark = build_benchmark(recipe)

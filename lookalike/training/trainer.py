@@ -20,7 +20,7 @@ from lookalike.core.errors import LookalikeError, UserError
 from lookalike.core.log import forget_warnings, logger, start_file, stop_file
 from lookalike.loss import build_loss
 from lookalike.model import build_model, load_weights
-from lookalike.recipe import Recipe
+from lookalike.recipe import Recipe, require_paths
 from lookalike.training import checkpoint as checkpoints
 from lookalike.training import distributed
 from lookalike.training.assembly import (
@@ -64,6 +64,7 @@ def train(recipe: Recipe) -> TrainResult:
     Raises UserError for input that cannot work and LookalikeError where a loss becomes NaN or infinite.
     """
     forget_warnings()
+    require_paths(recipe)
     device = prepare_process(recipe)
     with distributed.process_group(device):
         folder = run_folder(recipe)

@@ -1,173 +1,17 @@
-"""Whole models of the reference's recipes: every output at eval, and the margin in training.
-
-The Arch blocks are those of the named YAML files of the reference, written down again.
-"""
+"""Whole models of the reference's recipes: every output at eval, and the margin in training."""
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
 import torch
 
-from lookalike.model import (
-    RecModel,
-    backbones,
-    build_model,
-    from_reference_state,
-    heads,
-    necks,
-    to_reference_key,
-)
-from lookalike.model.weights.reference_layout import idle_keys
 from tests.golden import golden
+from tests.golden.reference_arch import build, missing_part
 
 
-def fc(embedding_size: int, class_num: int, **more: Any) -> dict[str, Any]:
-    return {"name": "FC", "embedding_size": embedding_size, "class_num": class_num, **more}
-
-
-def margin(kind: str, embedding_size: int, class_num: int, m: float, s: float) -> dict[str, Any]:
-    return {"name": kind, "embedding_size": embedding_size, "class_num": class_num, "margin": m, "scale": s}
-
-
-def arch(backbone: dict[str, Any], stop: str | None, neck: Any = None, head: Any = None) -> dict[str, Any]:
-    block: dict[str, Any] = {"name": "RecModel", "infer_output_key": "features", "infer_add_softmax": False}
-    block["Backbone"] = {"pretrained": False, **backbone}
-    block["BackboneStopLayer"] = {"name": stop} if stop else None
-    return {**block, "Neck": neck, "Head": head}
-
-
-def frozen_bias_neck(width: int) -> dict[str, Any]:
-    return {
-        "name": "BNNeck",
-        "num_features": width,
-        "weight_attr": {"initializer": {"name": "Constant", "value": 1.0}},
-        "bias_attr": {"initializer": {"name": "Constant", "value": 0.0}, "learning_rate": 1.0e-20},
-    }
-
-
-SMALL_NORMAL = {"weight_attr": {"initializer": {"name": "Normal", "std": 0.001}}, "bias_attr": False}
-KAIMING_UNIFORM = {"initializer": {"name": "KaimingUniform", "fan_in": 12288}}
-VEHICLE_NECK = {"name": "VehicleNeck", "in_channels": 2048, "out_channels": 512}
-
-ARCHS: dict[str, dict[str, Any]] = {
-    "GeneralRecognitionV2/GeneralRecognitionV2_PPLCNetV2_base.yaml": arch(
-        {"name": "PPLCNetV2_base_ShiTu", "use_ssld": True, "class_expand": 512},
-        "flatten",
-        frozen_bias_neck(512),
-        fc(512, 192612, **SMALL_NORMAL),
-    ),
-    "GeneralRecognition/GeneralRecognition_PPLCNet_x2_5.yaml": arch(
-        {"name": "PPLCNet_x2_5", "use_ssld": True},
-        "flatten",
-        fc(1280, 512),
-        margin("ArcMargin", 512, 185341, 0.2, 30),
-    ),
-    "Vehicle/ResNet50.yaml": arch(
-        {"name": "ResNet50_last_stage_stride1"},
-        "avg_pool",
-        VEHICLE_NECK,
-        margin("ArcMargin", 512, 431, 0.15, 32),
-    ),
-    "Products/ResNet50_vd_SOP.yaml": arch(
-        {"name": "ResNet50_vd"}, "flatten", fc(2048, 512), margin("ArcMargin", 512, 11319, 0.15, 30)
-    ),
-    "quick_start/MobileNetV1_retrieval.yaml": arch(
-        {"name": "MobileNetV1"}, "flatten", fc(1024, 512), margin("ArcMargin", 512, 101, 0.15, 30)
-    ),
-    "reid/strong_baseline/softmax_triplet.yaml": arch(
-        {"name": "ResNet50_last_stage_stride1", "stem_act": None},
-        "flatten",
-        frozen_bias_neck(2048),
-        fc(2048, 751, **SMALL_NORMAL),
-    ),
-    "reid/strong_baseline/baseline.yaml": arch(
-        {"name": "ResNet50", "stem_act": None},
-        "flatten",
-        None,
-        fc(2048, 751, weight_attr=KAIMING_UNIFORM, bias_attr=KAIMING_UNIFORM),
-    ),
-    "metric_learning/xbm_resnet50.yaml": arch(
-        {"name": "ResNet50_adaptive_max_pool2d", "stem_act": None},
-        "flatten",
-        fc(
-            2048,
-            128,
-            weight_attr={
-                "initializer": {
-                    "name": "KaimingNormal",
-                    "fan_in": 128,
-                    "nonlinearity": "leaky_relu",
-                    "negative_slope": 0,
-                }
-            },
-            bias_attr={"initializer": {"name": "Constant", "value": 0.0}},
-        ),
-    ),
-    "metric_learning/adaface_ir18.yaml": arch(
-        {"name": "AdaFace_IR_18", "input_size": [112, 112]},
-        None,
-        None,
-        {
-            "name": "AdaMargin",
-            "embedding_size": 512,
-            "class_num": 70722,
-            "m": 0.4,
-            "s": 64,
-            "h": 0.333,
-            "t_alpha": 0.01,
-        },
-    ),
-    "DeepHash/DSHSD.yaml": arch({"name": "AlexNet", "class_num": 48}, None, {"name": "Tanh"}, fc(48, 10)),
-    "Logo/ResNet50_ReID.yaml": arch(
-        {"name": "ResNet50_last_stage_stride1"},
-        "avg_pool",
-        VEHICLE_NECK,
-        margin("CircleMargin", 512, 3000, 0.35, 64),
-    ),
-    "GeneralRecognition/GeneralRecognition_PPLCNet_x2_5_binary.yaml": arch(
-        {"name": "PPLCNet_x2_5_Tanh", "use_ssld": True, "class_num": 512}, None, None, fc(512, 185341)
-    ),
-}
-
-
-def missing(case: dict[str, Any]) -> str | None:
-    block = ARCHS.get(case["yaml"])
-    if block is None:
-        return f"the Arch block of {case['yaml']}"
-    for key, registry in (("Backbone", backbones), ("Neck", necks), ("Head", heads)):
-        if block.get(key) and block[key]["name"] not in registry:
-            return f"{key.lower()} {block[key]['name']}"
-    return None
-
-
-def overridden(case: dict[str, Any]) -> dict[str, Any]:
-    block = copy.deepcopy(ARCHS[case["yaml"]])
-    for override in case["overrides"]:
-        path, _, value = override.partition("=")
-        _, *parents, last = path.split(".")
-        place: Any = block
-        for key in parents:
-            place = place[key]
-        place[last] = int(value)
-    return block
-
-
-def build(case: dict[str, Any]) -> RecModel:
-    generator = golden.weightgen()
-    model = build_model(overridden(case), reference_behaviour=True)
-    arrays = {key: generator.gen(key, shape, "", case["gain"]) for key, shape, _ in case["state"]}
-    assert generator.checksum(arrays) == case["weights_crc"]
-    assert {key for key, _ in to_reference_key(model).values()} | idle_keys(model) == set(arrays)
-    state = from_reference_state(model, {k: v for k, v in arrays.items() if k not in idle_keys(model)})
-    report = model.load_state_dict(state, strict=False)
-    assert not report.unexpected_keys
-    return model.eval()
-
-
-@golden.parametrize("recmodel", missing)
+@golden.parametrize("recmodel", missing=missing_part)
 def test_recmodel(case: dict[str, Any]) -> None:
     store = golden.arrays("recmodel")
     model = build(case)

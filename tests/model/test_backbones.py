@@ -1,4 +1,4 @@
-"""Every backbone of our own builds and learns, branches join without a change, timm's networks come as they are."""
+"""Every backbone of our own builds and learns, branches join without a change, timm's come as they are."""
 
 from __future__ import annotations
 
@@ -123,8 +123,11 @@ def test_conv4() -> None:
     images = torch.randn(2, 1, 16, 16)
     flat = build_backbone({"Conv4": {"width": 8, "depth": 2, "pool": "none", "input_image_channel": 1}})
     assert flat(images).shape == (2, 8 * 4 * 4)
-    with pytest.raises(UserError, match="depth of at least 1"):
-        build_backbone({"Conv4": {"depth": 0}})
+    grown = build_backbone({"Conv4": {"widths": [4, 6, 10], "input_image_channel": 1}})
+    assert grown(images).shape == (2, 10)
+    for arguments in ({"depth": 0}, {"width": 0}, {"widths": [4, 0]}):
+        with pytest.raises(UserError, match="at least one block and a width of at least 1"):
+            build_backbone({"Conv4": arguments})
 
 
 class TestTimm:

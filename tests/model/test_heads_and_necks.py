@@ -1,4 +1,4 @@
-"""Heads and necks beside the golden numbers: zero vectors, half precision, no labels, settings of parameters."""
+"""Heads and necks beside the golden numbers: zero vectors, half precision, no labels, settings."""
 
 from __future__ import annotations
 

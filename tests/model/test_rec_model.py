@@ -251,3 +251,16 @@ def test_copies_work_and_branches_join() -> None:
     images = torch.randn(2, 3, 32, 32)
     torch.testing.assert_close(joined.embed(images), model.embed(images), rtol=1e-3, atol=1e-4)
     assert len(joined.state_dict()) < len(model.state_dict())
+
+
+def test_synchronised_norms(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    block = arch(use_sync_bn=True, freeze=["backbone.blocks.0.bn"])
+    build_model(block)
+    assert "'use_sync_bn' has no effect without several processes on GPUs" in caplog.text
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    model = build_model(block)
+    norms = [model.get_submodule(f"backbone.blocks.{number}.bn") for number in (0, 1)]
+    assert all(isinstance(norm, nn.SyncBatchNorm) for norm in norms)
+    assert [norm.training for norm in norms] == [False, True]
+    assert not norms[0].weight.requires_grad

@@ -38,15 +38,16 @@ class Conv4(nn.Sequential):
         depth: int = 4,
         pool: Literal["average", "none"] = "average",
         input_image_channel: int = 3,
+        widths: list[int] | None = None,
     ) -> None:
         super().__init__()
-        if width < 1 or depth < 1:
-            raise UserError(f"Conv4 needs a width and a depth of at least 1, got {width} and {depth}")
-        blocks = []
-        for index in range(depth):
-            channels = input_image_channel if index == 0 else width
-            blocks.append(ConvPool(channels, width))
-        self.blocks = nn.Sequential(*blocks)
+        widths = [width] * depth if widths is None else widths
+        if not widths or min(widths) < 1:
+            raise UserError(
+                f"Conv4 needs at least one block and a width of at least 1, got the widths {widths}"
+            )
+        inputs = [input_image_channel, *widths[:-1]]
+        self.blocks = nn.Sequential(*(ConvPool(i, o) for i, o in zip(inputs, widths, strict=True)))
         if pool == "average":
             self.avg_pool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten(1)

@@ -100,7 +100,7 @@ def load_weights(model: nn.Module, source: str | Path) -> LoadReport:
 
 
 def _best_fit(model: nn.Module, wanted: set[str], state: Mapping[str, Any]) -> dict[str, Any]:
-    """A file's entries under the names that fit most: as they are, as a backbone, a backbone out of a model."""
+    """A file's entries under the names that fit most: as they are, as a backbone, as one out of a model."""
     candidates = [_unwrapped(_prefixed(state, prefix)) for prefix in _prefixes(model)]
     return max(candidates, key=lambda candidate: len(wanted & candidate.keys()))
 

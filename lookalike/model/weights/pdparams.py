@@ -42,8 +42,7 @@ def _encode(text: str, encoding: str = "utf-8") -> bytes:
 
 def _from_buffer(buffer: bytes, dtype: np.dtype[Any], shape: tuple[int, ...], order: Any) -> np.ndarray:
     # protocol 5; the copy makes the array writable
-    array: np.ndarray = np.frombuffer(buffer, dtype=dtype).reshape(shape, order=order)
-    return array.copy()
+    return np.array(np.frombuffer(buffer, dtype=dtype).reshape(shape, order=order))
 
 
 def _array_pieces() -> dict[tuple[str, str], Callable[..., Any]]:

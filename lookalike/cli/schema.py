@@ -1,0 +1,42 @@
+"""The registries of all rooms in one place: what a recipe may name, and the JSON schema that says so to editors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from lookalike.core.registry import Registry
+
+
+def all_registries() -> dict[str, Registry[Any] | Iterable[Registry[Any]]]:
+    """The registries that hold each kind of component a recipe names (`lookalike.recipe.schema_export.KINDS`)."""
+    from lookalike.data import augmentations, dataset_options, loader_settings, samplers
+    from lookalike.evaluation.metrics import metrics
+    from lookalike.images.formats import formats
+    from lookalike.images.operations import operations
+    from lookalike.loss import losses
+    from lookalike.model import backbones, heads, necks
+    from lookalike.training.optimizers import optimizers
+    from lookalike.training.schedules import schedules
+
+    return {
+        "backbone": backbones,
+        "neck": necks,
+        "head": heads,
+        "loss": losses,
+        "metric": metrics,
+        "dataset": formats,
+        "dataset_option": dataset_options,
+        "operation": [operations, augmentations],
+        "sampler": samplers,
+        "loader": loader_settings,
+        "optimizer": optimizers,
+        "schedule": schedules,
+    }
+
+
+def recipe_schema() -> dict[str, Any]:
+    """The JSON schema of recipes: their form, and the arguments of every registered component."""
+    from lookalike.recipe import json_schema
+
+    return json_schema(all_registries())

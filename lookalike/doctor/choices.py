@@ -1,0 +1,211 @@
+"""What a new recipe says, and why: network, picture size, batch, epochs, learning rate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from lookalike.core.errors import UserError
+from lookalike.doctor.survey import Survey
+from lookalike.images.operations.resize import check_interpolation
+from lookalike.model import backbone_normalisation, build_backbone
+
+TINY_SIDE = 64
+"""Grey pictures up to this side are learned from nothing by a small network."""
+DEFAULT_BACKBONE, TINY_BACKBONE = "timm/mobilenetv2_100", "Conv4"
+_DEFAULT_SIZE, _SMALLEST_SIZE = 160, 96
+_IDENTITIES, _PER_IDENTITY = 16, 4
+_CPU_MINUTES, _MIN_EPOCHS, _MIN_STEPS, _MAX_EPOCHS = 30, 5, 500, 60
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Everything the text of the recipe fills in. `minutes` is what a run takes on two CPU cores, roughly."""
+
+    backbone: str
+    backbone_arguments: Mapping[str, Any]
+    pretrained: bool | str
+    fetchable: bool
+    stop_layer: str | None
+    size: int
+    width: int
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+    interpolation: str
+    antialias: bool
+    colour: bool
+    mirror: bool
+    fill: int
+    class_num: int
+    identities: int
+    per_identity: int
+    even_classes: bool
+    epochs: int
+    minutes: float
+    scale: int
+
+    @property
+    def tiny(self) -> bool:
+        return self.backbone == TINY_BACKBONE
+
+    @property
+    def batch_size(self) -> int:
+        return self.identities * self.per_identity
+
+    @property
+    def learning_rate(self) -> float:
+        return 0.0003 if self.pretrained else 0.003 if self.tiny else 0.001
+
+    @property
+    def warmup(self) -> float:
+        return max(1, round(0.1 * self.epochs)) if self.epochs >= 5 else round(0.2 * self.epochs, 1)
+
+
+def choose(
+    seen: Survey,
+    train_labels: np.ndarray,
+    *,
+    backbone: str | None = None,
+    size: int | None = None,
+    epochs: int | None = None,
+    pretrained: bool | str | None = None,
+) -> Choices:
+    """Choose for pictures that look like `seen` and training labels 0 … C-1 (N,). What is given is kept.
+
+    Raises UserError for an unknown network and for a size that it cannot take.
+    """
+    small = seen.side <= TINY_SIDE and seen.grey_share > 0.95
+    name = backbone or (TINY_BACKBONE if small else DEFAULT_BACKBONE)
+    from_timm = name.startswith("timm/")
+    normalisation = backbone_normalisation(name)
+    fetchable = from_timm and _has_weights(name)
+    weights: bool | str = fetchable if pretrained is None else pretrained
+    wanted = size or (_tiny_size(seen.side) if name == TINY_BACKBONE else _size_for(seen.side))
+    stop_layer = None if from_timm else "flatten"
+    arguments, wanted, width, cost = _build(name, stop_layer, wanted, size is not None, normalisation.input_size[1])
+    counts = np.bincount(train_labels)
+    per_identity = max(2, min(_PER_IDENTITY, int(np.median(counts))))
+    # at least four batches an epoch
+    most = max(2, len(train_labels) // (4 * per_identity))
+    identities = min(_IDENTITIES, len(counts), most)
+    while identities > 2 and identities * per_identity > len(train_labels):
+        identities -= 1
+    if identities * per_identity > len(train_labels):
+        per_identity = 1 if len(train_labels) < 4 else 2
+    per_epoch = len(train_labels) * (cost + seen.width * seen.height * _SECONDS_A_PIXEL)
+    chosen_epochs = epochs or _epochs(len(train_labels) // (identities * per_identity), per_epoch)
+    imagenet = from_timm and bool(weights)
+    brightness = float(np.mean(seen.mean))
+    return Choices(
+        backbone=name,
+        backbone_arguments=arguments,
+        pretrained=weights,
+        fetchable=fetchable,
+        stop_layer=stop_layer,
+        size=wanted,
+        width=width,
+        mean=normalisation.mean if weights else seen.mean,
+        deviation=normalisation.std if weights else seen.deviation,
+        interpolation=_interpolation(normalisation.interpolation) if imagenet else "bilinear",
+        antialias=imagenet,
+        colour=seen.grey_share < 0.95,
+        mirror=not small,
+        fill=0 if seen.grey_share > 0.95 and brightness < 0.5 else 255,
+        class_num=len(counts),
+        identities=identities,
+        per_identity=per_identity,
+        even_classes=bool(counts.max() <= 4 * max(1.0, float(np.median(counts)))),
+        epochs=chosen_epochs,
+        minutes=chosen_epochs * per_epoch / 60,
+        scale=24 if weights else 16,
+    )
+
+
+_SECONDS_A_PIXEL = 1e-8
+_SECONDS_AN_OPERATION = 1e-11
+_SECONDS_A_NUMBER = 3e-9
+"""What decoding, multiplying and moving cost on two CPU cores; good for a guess before anything was measured."""
+
+
+def _tiny_size(side: int) -> int:
+    return 32 if side <= 32 else 64
+
+
+def _size_for(side: int) -> int:
+    """160, or less where the pictures are smaller, in the steps of 32 in which networks shrink them."""
+    return min(_DEFAULT_SIZE, max(_SMALLEST_SIZE, 32 * math.ceil(side / 32)))
+
+
+def _epochs(steps: int, seconds: float) -> int:
+    """As many as half an hour on two cores holds, at least 5; a small set gets 500 steps, at most 60 epochs."""
+    affordable = int(60 * _CPU_MINUTES / max(seconds, 1e-6))
+    useful = max(20, math.ceil(_MIN_STEPS / max(steps, 1)))
+    return max(_MIN_EPOCHS, min(affordable, useful, _MAX_EPOCHS))
+
+
+def _has_weights(name: str) -> bool:
+    import timm
+
+    found = timm.get_pretrained_cfg(name.removeprefix("timm/"))
+    return found is not None and found.has_weights
+
+
+def _interpolation(name: str) -> str:
+    try:
+        return check_interpolation("ResizeImage", name, "pil")
+    except UserError:
+        return "bilinear"
+
+
+def _build(
+    name: str, stop_layer: str | None, size: int, given: bool, own_size: int
+) -> tuple[dict[str, Any], int, int, float]:
+    """Arguments the backbone needs, its picture size, the width of its features, and training seconds a picture.
+
+    Networks that are built for one size (most transformers) get it as `img_size`, where they know that, and keep
+    their own where no size was asked for.
+    """
+    attempts: list[tuple[dict[str, Any], int]] = [({}, size)]
+    if name.startswith("timm/"):
+        attempts += [({"img_size": size}, size)] if given else [({}, own_size)]
+    failure: Exception | None = None
+    for arguments, side in attempts:
+        network = build_backbone({"name": name, **arguments}, stop_layer=stop_layer, pretrained=False)
+        try:
+            width, cost = _measure(network, side)
+        except (RuntimeError, AssertionError, ValueError) as error:
+            failure = error
+            continue
+        return arguments, side, width, cost
+    raise UserError(f"{name} does not take pictures of {size} x {size}: {failure}; choose another --size")
+
+
+def _measure(network: torch.nn.Module, side: int) -> tuple[int, float]:
+    """Width of the features of a picture, and the seconds that training on one takes on two CPU cores, by count.
+
+    Forward and backward are three times the operations of forward.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    numbers = 0
+
+    def count(module: torch.nn.Module, given: Any, output: Any) -> None:
+        nonlocal numbers
+        numbers += output.numel() if isinstance(output, torch.Tensor) else 0
+
+    leaves = [module for module in network.modules() if not list(module.children())]
+    hooks = [leaf.register_forward_hook(count) for leaf in leaves]
+    network.eval()
+    try:
+        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+            features = network(torch.zeros(1, 3, side, side))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    seconds = 3 * counter.get_total_flops() * _SECONDS_AN_OPERATION + numbers * _SECONDS_A_NUMBER
+    return int(features.flatten(1).shape[1]), seconds
