@@ -1,4 +1,7 @@
-"""What all tests share: the folder of real pictures, tiny pictures, one trained model, and a clean slate for warnings."""
+"""What all tests share:
+
+the folder of real pictures, tiny pictures, one trained model, and a clean slate for warnings.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,16 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # the networks here are so small that threads only get in each other's way
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # the networks here are so small that threads only get in each other's way
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = REPOSITORY.parent / "shared"
 
 needs_shared = pytest.mark.skipif(
-    not SHARED.is_dir(), reason="the folder ../shared with real pictures and weights is not beside the repository"
+    not SHARED.is_dir(),
+    reason="the folder ../shared with real pictures and weights is not beside the repository",
 )
 
 

@@ -13,7 +13,9 @@ TRAIN_CLASSES, TEST_CLASSES, PER_CLASS = 6, 3, 8
 
 
 def draw_pictures(folder: Path) -> Path:
-    """Write pictures of coloured shapes, one folder a class, and train, query and gallery lists (test classes unseen)."""
+    """Write pictures of coloured shapes, one folder a class, and train, query and gallery lists (test
+    classes unseen).
+    """
     generator = np.random.default_rng(0)
     lines: dict[str, list[str]] = {"train": [], "query": [], "gallery": []}
     for label in range(TRAIN_CLASSES + TEST_CLASSES):
@@ -64,7 +66,12 @@ def recipe_values(folder: Path, output: Path, epochs: int = 2, num_workers: int 
     def scored(part: str) -> dict[str, Any]:
         return {
             "dataset": dataset(folder, part, plain),
-            "sampler": {"name": "DistributedBatchSampler", "batch_size": 8, "drop_last": False, "shuffle": False},
+            "sampler": {
+                "name": "DistributedBatchSampler",
+                "batch_size": 8,
+                "drop_last": False,
+                "shuffle": False,
+            },
             "loader": {"num_workers": 0},
         }
 

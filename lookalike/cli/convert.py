@@ -18,8 +18,10 @@ def convert(
     source: Annotated[str, typer.Argument(help="Weights: .pdparams, .pth, .safetensors, or a URL.")],
     target: Annotated[str, typer.Argument(help="The .safetensors file to write.")],
     arch: Annotated[str | None, typer.Option("--arch", help="Backbone that the weights belong to.")] = None,
-    config: Annotated[str | None, typer.Option("-c", "--config", help="Recipe whose whole model they belong to.")] = None,
-    override: Overrides = [],  # noqa: B006
+    config: Annotated[
+        str | None, typer.Option("-c", "--config", help="Recipe whose whole model they belong to.")
+    ] = None,
+    override: Overrides = [],
     json: Json = False,
 ) -> None:
     start_console()
@@ -28,20 +30,24 @@ def convert(
     if not target.endswith(".safetensors"):
         raise UserError(f"{target}: the file to write must end in .safetensors")
     from safetensors.torch import save
+    from torch import nn
 
     from lookalike.core.files import atomic_file
     from lookalike.model import build_backbone, build_model, load_weights
     from lookalike.recipe import load_recipe
 
     if config is not None:
-        section = dict(load_recipe(config, override).arch)
-        section["Backbone"] = {**section["Backbone"], "pretrained": False}
-        model = build_model(section)
+        model: nn.Module = build_model(load_recipe(config, override).arch, pretrained=False)
     else:
         model = build_backbone({"name": arch})
     report = load_weights(model, source)
     state = {name: value.detach().contiguous().clone() for name, value in model.state_dict().items()}
     with atomic_file(target) as file:
         file.write(save(state))
-    told = {"written": target, "tensors": len(state), "matched": len(report.matched), "missing": list(report.missing)}
+    told = {
+        "written": target,
+        "tensors": len(state),
+        "matched": len(report.matched),
+        "missing": list(report.missing),
+    }
     answer(told, json, f"{target}: {len(report.matched)} of {len(state)} tensors came from {source}")

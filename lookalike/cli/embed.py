@@ -13,6 +13,7 @@ import typer
 
 from lookalike.cli.options import Json, Overrides, answer, application
 from lookalike.cli.pictures import Pictures, find_pictures, listed_pictures
+from lookalike.core.component import Section
 from lookalike.core.errors import BrokenImage, UserError, missing_extra
 from lookalike.core.log import logger, start_console
 
@@ -22,16 +23,28 @@ app = application("Turn pictures into vectors with a model folder, or a training
 @app.command()
 def embed(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="MODEL_FOLDER IMAGES…", help="Model folder, then files, folders, globs.")
+        list[str] | None,
+        typer.Argument(metavar="MODEL_FOLDER IMAGES…", help="Model folder, then files, folders, globs."),
     ] = None,
     config: Annotated[
-        str | None, typer.Option("-c", "--config", help="Recipe, or a deploy YAML (inference_rec.yaml); then only images.")
+        str | None,
+        typer.Option(
+            "-c", "--config", help="Recipe, or a deploy YAML (inference_rec.yaml); then only images."
+        ),
     ] = None,
-    override: Overrides = [],  # noqa: B006
-    out: Annotated[str | None, typer.Option("--out", help="Write vectors to FILE.npz or FILE.parquet.")] = None,
-    list_file: Annotated[str | None, typer.Option("--list", help="List file: path label [camera] a line.")] = None,
-    root: Annotated[str | None, typer.Option("--root", help="Folder that the paths of --list start from.")] = None,
-    layer: Annotated[str | None, typer.Option("--layer", help="Feature of any layer, from a checkpoint.")] = None,
+    override: Overrides = [],
+    out: Annotated[
+        str | None, typer.Option("--out", help="Write vectors to FILE.npz or FILE.parquet.")
+    ] = None,
+    list_file: Annotated[
+        str | None, typer.Option("--list", help="List file: path label [camera] a line.")
+    ] = None,
+    root: Annotated[
+        str | None, typer.Option("--root", help="Folder that the paths of --list start from.")
+    ] = None,
+    layer: Annotated[
+        str | None, typer.Option("--layer", help="Feature of any layer, from a checkpoint.")
+    ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 32,
     json: Json = False,
 ) -> None:
@@ -60,7 +73,9 @@ def embed(
     vectors = model.encode(pictures.paths, batch_size=batch_size, progress=True, on_broken=told)
     kept = [i for i in range(len(pictures.paths)) if i not in broken]
     if not kept:
-        raise UserError(f"none of the {len(broken)} pictures could be read, the first: {next(iter(broken.values()))}")
+        raise UserError(
+            f"none of the {len(broken)} pictures could be read, the first: {next(iter(broken.values()))}"
+        )
     arrays: dict[str, Any] = {"vectors": vectors, "paths": np.array([pictures.paths[i] for i in kept])}
     if pictures.labels is not None:
         arrays["labels"] = np.array([pictures.labels[i] for i in kept])
@@ -73,7 +88,11 @@ def embed(
         _write(out, arrays)
         answer(summary, json, f"{out}: {len(kept)} vectors of {vectors.shape[1]}")
     elif json:
-        answer({**summary, "vectors": dict(zip(arrays["paths"].tolist(), vectors.tolist(), strict=True))}, True, "")
+        answer(
+            {**summary, "vectors": dict(zip(arrays["paths"].tolist(), vectors.tolist(), strict=True))},
+            True,
+            "",
+        )
     else:
         for path, vector in zip(arrays["paths"].tolist(), vectors, strict=True):
             print(f"{Path(path).name}: {np.array2string(vector, threshold=sys.maxsize, max_line_width=100)}")
@@ -86,8 +105,8 @@ def _model(folder: str, layer: str | None) -> Any:
     if (Path(folder) / MANIFEST).is_file():
         if layer:
             raise UserError(
-                f"--layer needs a checkpoint such as output/RecModel/best_model: {folder} is an exported model folder, "
-                "which holds only its last feature"
+                f"--layer needs a checkpoint such as output/RecModel/best_model: {folder} is an exported "
+                "model folder, which holds only its last feature"
             )
         return Embedder(folder)
     if not Path(folder).is_dir():
@@ -108,18 +127,22 @@ def _configured(config: str, overrides: list[str], layer: str | None) -> tuple[A
     folder = recipe.global_.rec_inference_model_dir
     if folder is None:
         if not recipe.arch:
-            raise UserError(f"{config}: neither Global.rec_inference_model_dir nor Arch says which model to use")
+            raise UserError(
+                f"{config}: neither Global.rec_inference_model_dir nor Arch says which model to use"
+            )
         runtime = importlib.import_module("lookalike.deploy.checkpoint_runtime")
         return runtime.embedder_of_recipe(recipe, layer=layer), found
     model = _model(str(folder), layer)
-    operations = (recipe.rec_pre_process or {}).get("transform_ops")
+    operations = (recipe.rec_pre_process or Section()).get("transform_ops")
     if operations:
         preprocess = Preprocess(operations)
         if preprocess.to_json() != model.preprocess.to_json():
-            logger.warning(f"{config}: RecPreProcess differs from the preprocessing of {folder}; the recipe's is used")
+            logger.warning(
+                f"{config}: RecPreProcess differs from the preprocessing of {folder}; the recipe's is used"
+            )
         if isinstance(model, Embedder):
             model.preprocess = preprocess
-    if binarize := (recipe.rec_post_process or {}).get("Binarize"):
+    if binarize := (recipe.rec_post_process or Section()).get("Binarize"):
         model.binarize = str(binarize.get("method", "round"))
     return model, found
 

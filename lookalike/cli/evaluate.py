@@ -8,15 +8,21 @@ app = application("Score the weights of Global.pretrained_model by retrieval on 
 
 
 @app.command()
-def evaluate(config: Config, override: Overrides = [], json: Json = False, require_gpu: RequireGpu = False) -> None:  # noqa: B006
+def evaluate(
+    config: Config, override: Overrides = [], json: Json = False, require_gpu: RequireGpu = False
+) -> None:
     recipe = recipe_of(config, override, require_gpu)
     from lookalike.training import evaluate as run
 
     evaluation = run(recipe)
     values = evaluation.to_dict()
-    without = f", {evaluation.queries_without_positive} without a match" if evaluation.queries_without_positive else ""
+    without = (
+        f", {evaluation.queries_without_positive} without a match"
+        if evaluation.queries_without_positive
+        else ""
+    )
     text = (
-        f"{percent(evaluation.metrics)}\n{evaluation.queries} queries{without}, {evaluation.gallery} gallery pictures, "
-        f"{evaluation.seconds:.1f} s"
+        f"{percent(evaluation.metrics)}\n{evaluation.queries} queries{without}, "
+        f"{evaluation.gallery} gallery pictures, {evaluation.seconds:.1f} s"
     )
     answer(values, json, text)

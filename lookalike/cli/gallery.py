@@ -12,11 +12,13 @@ from lookalike.cli.pictures import Pictures, find_pictures, folder_labels, liste
 from lookalike.core.errors import UserError
 from lookalike.core.log import logger, start_console
 
-app = application("A gallery: enrolled pictures that answer \"what is this?\".")
+app = application('A gallery: enrolled pictures that answer "what is this?".')
 Images = Annotated[list[str] | None, typer.Argument(metavar="IMAGES…", help="Files, folders, globs.")]
 ListFile = Annotated[str | None, typer.Option("--list", help="List file: path label a line.")]
 Root = Annotated[str | None, typer.Option("--root", help="Folder that the paths of --list start from.")]
-Label = Annotated[str | None, typer.Option("--label", help="Label of all these pictures (default: their folder's name).")]
+Label = Annotated[
+    str | None, typer.Option("--label", help="Label of all these pictures (default: their folder's name).")
+]
 ModelOption = Annotated[str | None, typer.Option("--model", help="Where the gallery's model folder is now.")]
 Folder = Annotated[str, typer.Argument(metavar="GALLERY", help="The gallery's folder.")]
 
@@ -46,9 +48,14 @@ def create(
 
 @app.command()
 def add(
-    gallery: Folder, images: Images = None, list_file: ListFile = None, root: Root = None, label: Label = None,
-    model: ModelOption = None, json: Json = False,
-) -> None:  # fmt: skip
+    gallery: Folder,
+    images: Images = None,
+    list_file: ListFile = None,
+    root: Root = None,
+    label: Label = None,
+    model: ModelOption = None,
+    json: Json = False,
+) -> None:
     """Enrol more pictures."""
     start_console()
     from lookalike.gallery import Gallery
@@ -66,11 +73,14 @@ def info(gallery: Folder, model: ModelOption = None, json: Json = False) -> None
     from lookalike.gallery import Gallery
 
     told = Gallery.open(gallery, model).info()
-    text = f"{told['pictures']} pictures of {told['labels']} labels, {told['size']} numbers each, made with {told['model']}"
+    held = f"{told['pictures']} pictures of {told['labels']} labels"
+    text = f"{held}, {told['size']} numbers each, made with {told['model']}"
     answer(told, json, text)
 
 
-def _pictures(images: list[str] | None, list_file: str | None, root: str | None, label: str | None) -> Pictures:
+def _pictures(
+    images: list[str] | None, list_file: str | None, root: str | None, label: str | None
+) -> Pictures:
     if list_file and images:
         raise UserError("give either pictures or --list, not both")
     pictures = listed_pictures(list_file, root) if list_file else Pictures(find_pictures(images or []))
@@ -90,9 +100,12 @@ def _enrol(gallery: object, pictures: Pictures, json: bool) -> None:
         logger.warning(f"left out: {path}: {reason}")
     if added.broken and len(added.broken) == len(pictures.paths):
         path, reason = added.broken[0]
-        raise UserError(f"none of the {len(added.broken)} pictures could be read, the first: {path}: {reason}")
+        raise UserError(
+            f"none of the {len(added.broken)} pictures could be read, the first: {path}: {reason}"
+        )
     told = gallery.info()
     known = f", {len(added.known)} were enrolled already" if added.known else ""
     broken = f", {len(added.broken)} are broken" if added.broken else ""
-    text = f"{gallery.folder}: {added.added} enrolled{known}{broken}; {told['pictures']} pictures of {told['labels']} labels"
+    held = f"{told['pictures']} pictures of {told['labels']} labels"
+    text = f"{gallery.folder}: {added.added} enrolled{known}{broken}; {held}"
     answer({"added": added.added, "known": added.known, "broken": added.broken, **told}, json, text)

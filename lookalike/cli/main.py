@@ -12,7 +12,7 @@ import typer
 from lookalike.core.errors import LookalikeError, UserError
 
 _VERBS = {
-    "quickstart": "trains, scores, exports, indexes and searches in about three minutes; writes an HTML report",
+    "quickstart": "all of it on drawn pictures, in about three minutes; writes a report",
     "init": "looks at a folder of pictures or a list file and writes a recipe for it",
     "check": "everything that can go wrong, before minute one",
     "train": "trains the model of a recipe",
@@ -61,7 +61,10 @@ def _main(version: bool = typer.Option(False, "--version", help="Print the versi
 
 
 def run() -> None:
-    """Entry point. Exit 0: done; 2: the input is wrong, one sentence says what; 1: something failed; 130: Ctrl-C."""
+    """Entry point.
+
+    Exit 0: done; 2: the input is wrong, one sentence says what; 1: something failed; 130: Ctrl-C.
+    """
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
     try:
@@ -98,7 +101,9 @@ def _refuse_spaced_overrides(arguments: list[str]) -> None:
             key, following = arguments[position + 1], arguments[position + 2 : position + 4]
             if "=" not in key and following[:1] and following[0].startswith("="):
                 value = following[0][1:] or (following[1] if len(following) > 1 else "value")
-                raise UserError(f"-o {key} {' '.join(following)}: write it without spaces around '=': -o {key}={value}")
+                raise UserError(
+                    f"-o {key} {' '.join(following)}: write it without spaces around '=': -o {key}={value}"
+                )
 
 
 def _usage_error(error: Exception) -> str | None:

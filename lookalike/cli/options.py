@@ -11,12 +11,17 @@ import typer
 from lookalike.core import process
 from lookalike.core.log import start_console
 
-Config = Annotated[str, typer.Option("-c", "--config", help="Recipe: a YAML file, or a shipped one such as product/sop.")]
+Config = Annotated[
+    str, typer.Option("-c", "--config", help="Recipe: a YAML file, or a shipped one such as product/sop.")
+]
 Overrides = Annotated[
-    list[str], typer.Option("-o", "--override", help="Override a key, e.g. -o Global.epochs=5. May be repeated.")
+    list[str],
+    typer.Option("-o", "--override", help="Override a key, e.g. -o Global.epochs=5. May be repeated."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-RequireGpu = Annotated[bool, typer.Option("--require-gpu", help="Fail where there is no GPU instead of using the CPU.")]
+RequireGpu = Annotated[
+    bool, typer.Option("--require-gpu", help="Fail where there is no GPU instead of using the CPU.")
+]
 
 
 def application(text: str) -> typer.Typer:

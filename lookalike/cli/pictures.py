@@ -28,14 +28,17 @@ def find_pictures(names: list[str]) -> list[str]:
     for name in names:
         path = Path(name)
         if path.is_dir():
-            inside = sorted(str(p) for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+            inside = sorted(
+                str(p) for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()
+            )
             if not inside:
-                raise UserError(f"{name}: there is no picture in this folder (looked for {', '.join(sorted(IMAGE_SUFFIXES))})")
+                known = ", ".join(sorted(IMAGE_SUFFIXES))
+                raise UserError(f"{name}: there is no picture in this folder (looked for {known})")
             found += inside
         elif path.exists():
             found.append(name)
         elif any(sign in name for sign in "*?["):
-            matches = sorted(p for p in glob.glob(name, recursive=True) if Path(p).is_file())
+            matches = sorted(p for p in glob.glob(name, recursive=True) if Path(p).is_file())  # noqa: PTH207 (absolute patterns)
             if not matches:
                 raise UserError(f"{name}: no file matches this pattern")
             found += matches
@@ -45,10 +48,17 @@ def find_pictures(names: list[str]) -> list[str]:
 
 
 def listed_pictures(file: str, root: str | None) -> Pictures:
-    """The pictures of a list file, `path label [camera]` a line; paths are relative to `root`, else to the list file."""
+    """The pictures of a list file, `path label [camera]` a line.
+
+    Paths are relative to `root`, else to the list file.
+    """
     folder = root if root is not None else str(Path(file).parent)
     has_cameras = _columns(file) > 2
-    section = {"name": "VeriWild" if has_cameras else "ImageNetDataset", "image_root": folder, "cls_label_path": file}
+    section = {
+        "name": "VeriWild" if has_cameras else "ImageNetDataset",
+        "image_root": folder,
+        "cls_label_path": file,
+    }
     records = read_records(section)
     cameras = None if records.cameras is None else [int(c) for c in records.cameras]
     return Pictures(list(records.paths), [str(int(label)) for label in records.labels], cameras)

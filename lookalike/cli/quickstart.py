@@ -10,13 +10,15 @@ import typer
 from lookalike.cli.options import Json, Overrides, answer, application
 from lookalike.core.log import start_console
 
-app = application("Train, score, export, index and search on drawn brand marks; writes an HTML report. About three minutes.")
+app = application(
+    "Train, score, export, index and search on drawn brand marks; writes an HTML report. About three minutes."
+)
 
 
 @app.command()
 def quickstart(
     out: Annotated[str, typer.Option("--out", help="Folder to write into.")] = "quickstart",
-    override: Overrides = [],  # noqa: B006
+    override: Overrides = [],
     json: Json = False,
 ) -> None:
     start_console()

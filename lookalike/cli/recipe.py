@@ -25,7 +25,7 @@ def list_(json: Json = False) -> None:
 
 
 @app.command()
-def show(name: str, override: Overrides = [], json: Json = False) -> None:  # noqa: B006
+def show(name: str, override: Overrides = [], json: Json = False) -> None:
     """Print a recipe as it takes effect, overrides and anchors applied."""
     from lookalike.recipe import load_recipe
 

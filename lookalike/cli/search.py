@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,7 +19,9 @@ def search(
     gallery: Annotated[str, typer.Argument(metavar="GALLERY", help="The gallery's folder.")],
     images: Annotated[list[str], typer.Argument(metavar="IMAGES…", help="Files, folders, globs.")],
     k: Annotated[int, typer.Option("-k", min=1, help="How many to find for each.")] = 5,
-    model: Annotated[str | None, typer.Option("--model", help="Where the gallery's model folder is now.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="Where the gallery's model folder is now.")
+    ] = None,
     json: Json = False,
 ) -> None:
     start_console()
@@ -35,9 +37,11 @@ def search(
     opened = Gallery.open(gallery, model)
     found = opened.search_many(paths, k, progress=len(paths) > 32, on_broken=told)
     if not found:
-        raise UserError(f"none of the {len(broken)} pictures could be read, the first: {paths[0]}: {broken[0]}")
+        raise UserError(
+            f"none of the {len(broken)} pictures could be read, the first: {paths[0]}: {broken[0]}"
+        )
     kept = [path for position, path in enumerate(paths) if position not in broken]
-    results = [
+    results: list[dict[str, Any]] = [
         {"query": path, "answers": [each.to_dict() for each in answers]}
         for path, answers in zip(kept, found, strict=True)
     ]
@@ -45,4 +49,8 @@ def search(
     for result in results:
         lines.append(str(result["query"]))
         lines += [f"  {each['score']:.4f}  {each['label']}  {each['path']}" for each in result["answers"]]
-    answer({"results": results, "broken": [f"{paths[i]}: {reason}" for i, reason in broken.items()]}, json, "\n".join(lines))
+    answer(
+        {"results": results, "broken": [f"{paths[i]}: {reason}" for i, reason in broken.items()]},
+        json,
+        "\n".join(lines),
+    )

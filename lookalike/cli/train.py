@@ -8,11 +8,15 @@ import typer
 
 from lookalike.cli.options import Config, Json, Overrides, RequireGpu, answer, application, percent, recipe_of
 
-app = application("Train the model of a recipe; writes output/RecModel/{latest,best_model,epoch_N} and train.log.")
+app = application(
+    "Train the model of a recipe; writes output/RecModel/{latest,best_model,epoch_N} and train.log."
+)
 
 
 @app.command()
-def train(config: Config, override: Overrides = [], json: Json = False, require_gpu: RequireGpu = False) -> None:  # noqa: B006
+def train(
+    config: Config, override: Overrides = [], json: Json = False, require_gpu: RequireGpu = False
+) -> None:
     recipe = recipe_of(config, override, require_gpu)
     from lookalike.training import train as run
 

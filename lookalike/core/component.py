@@ -1,4 +1,7 @@
-"""What a recipe says at one place: where it stands in the file, and which component it names with which arguments."""
+"""What a recipe says at one place:
+
+where it stands in the file, and which component it names with which arguments.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +69,8 @@ class Component:
 
     @classmethod
     def of(cls, value: Any, path: str = "") -> Component:
-        """Read `Name`, `{name: Name, argument: value}` or `{Name: {argument: value}}`, as recipes write components.
+        """Read `Name`, `{name: Name, argument: value}` or `{Name: {argument: value}}`, as recipes write
+        components.
 
         Raises UserError when the value has none of these forms.
         """
@@ -86,7 +90,8 @@ class Component:
                 if isinstance(arguments, Mapping):
                     return cls(str(name), dict(arguments), inner)
         raise place.error(
-            f"expected a component, written as '- Name: {{argument: value}}' or with a key 'name', got {value!r}"
+            "expected a component, written as '- Name: {argument: value}' or with a key 'name', "
+            f"got {value!r}"
         )
 
     def place_of(self, argument: str) -> Place:

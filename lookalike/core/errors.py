@@ -1,7 +1,8 @@
 """Errors that a person can act on.
 
-`UserError` says, in one sentence, what is wrong and where; the command line prints it without a traceback and exits with 2.
-`LookalikeError` is something that failed although the input was right; the command line exits with 1.
+`UserError` says, in one sentence, what is wrong and where; the command line prints it without a traceback and
+exits with 2. `LookalikeError` is something that failed although the input was right; the command line exits
+with 1.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ class UserError(LookalikeError):
 
 
 class BrokenImage(UserError):
-    """A file that is missing or cannot be decoded as an image. `path` and `reason` are kept apart for lists of them."""
+    """A file that is missing or cannot be decoded as an image.
+
+    `path` and `reason` are kept apart for lists of them.
+    """
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(f"{path}: {reason}")

@@ -38,7 +38,7 @@ def atomic_file(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
             os.fsync(file.fileno())
         umask = os.umask(0)
         os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
+        Path(name).chmod(0o666 & ~umask)
         os.replace(name, path)
         _flush_folder(path.parent)
     except BaseException:
@@ -49,10 +49,11 @@ def atomic_file(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
 
 @contextlib.contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """A folder to fill that takes the name `path` only when the block ends without an error; an older one is replaced.
+    """A folder to fill that takes the name `path` only when the block ends without an error; an older one is
+    replaced.
 
-    Two folders cannot be exchanged in one step everywhere: for an instant the older one bears the name `.NAME.old`, and
-    `recover_folder` puts it back after a crash in that instant.
+    Two folders cannot be exchanged in one step everywhere: for an instant the older one bears the name
+    `.NAME.old`, and `recover_folder` puts it back after a crash in that instant.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +68,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
                     os.fsync(handle.fileno())
         umask = os.umask(0)
         os.umask(umask)
-        os.chmod(part, 0o777 & ~umask)
+        part.chmod(0o777 & ~umask)
         if path.exists():
             os.replace(path, old)
         os.replace(part, path)
@@ -80,7 +81,10 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
 
 def recover_folder(path: str | Path) -> None:
-    """Put back the older folder when a crash hit `atomic_folder` between its two renames; remove leftovers."""
+    """Put back the older folder when a crash hit `atomic_folder` between its two renames.
+
+    Remove leftovers.
+    """
     path = Path(path)
     old = path.parent / f".{path.name}.old"
     if old.exists():

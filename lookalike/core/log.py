@@ -50,8 +50,10 @@ def stop_file(handler: logging.Handler) -> None:
     handler.close()
 
 
-class _Stderr(logging.StreamHandler):  # type: ignore[type-arg]
-    """Writes to whatever `sys.stderr` is now, so that a redirected stream (a test, a progress bar) is honoured."""
+class _Stderr(logging.StreamHandler):
+    """Writes to whatever `sys.stderr` is now, so that a redirected stream (a test, a progress bar) is
+    honoured.
+    """
 
     lookalike_console = True
 

@@ -18,7 +18,10 @@ _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
 
 
 def parse_number(text: str) -> float:
-    """The value of an arithmetic expression of numbers with + - * / and brackets. Raises ValueError for anything else."""
+    """The value of an arithmetic expression of numbers with + - * / and brackets.
+
+    Raises ValueError for anything else.
+    """
     if len(text) > 200:
         raise ValueError("a number is not that long")
     try:

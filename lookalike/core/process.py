@@ -1,4 +1,7 @@
-"""Which of the processes of a `torchrun` start this one is. Reads the environment only, so that it needs no torch."""
+"""Which of the processes of a `torchrun` start this one is.
+
+Reads the environment only, so that it needs no torch.
+"""
 
 from __future__ import annotations
 

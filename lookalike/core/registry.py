@@ -44,8 +44,8 @@ class Entry(Generic[T]):
 class Registry(Generic[T]):
     """Components of one kind, by the names that recipes use.
 
-    `context` arguments of `build` are what the engine knows (a class count, the seed, `reference_behaviour`); each is handed
-    to a component only when its signature has it, and what a recipe writes wins over it.
+    `context` arguments of `build` are what the engine knows (a class count, the seed, `reference_behaviour`);
+    each is handed to a component only when its signature has it, and what a recipe writes wins over it.
     """
 
     def __init__(self, kind: str) -> None:
@@ -58,8 +58,8 @@ class Registry(Generic[T]):
     ) -> Callable[[_F], _F]:
         """Register the decorated class or function.
 
-        `swallows` lists arguments that recipes of the reference carry and that have no effect, each with the reason that
-        is told once.
+        `swallows` lists arguments that recipes of the reference carry and that have no effect, each with the
+        reason that is told once.
         """
 
         def add(build: _F) -> _F:
@@ -90,15 +90,15 @@ class Registry(Generic[T]):
                 ", ".join(known) if len(known) <= 40 else f"{len(known)} names: {', '.join(known[:40])}, …"
             )
             raise (place or Place()).error(
-                f"unknown {self.kind} '{name}'{did_you_mean(name, known) or '.'} (known: {listed})"
+                f"unknown {self.kind} '{name}'{did_you_mean(name, known)} (known: {listed})"
             )
         return self._entries[self._names[name]]
 
     def check(self, component: Component, also: tuple[str, ...] = (), **context: Any) -> dict[str, Any]:
         """Arguments of a component, checked and converted to the types of the signature.
 
-        Raises UserError for an unknown argument, a missing one or one of the wrong type. `also` names arguments that the
-        caller takes itself (such as the weight of a loss); they are not handed on.
+        Raises UserError for an unknown argument, a missing one or one of the wrong type. `also` names
+        arguments that the caller takes itself (such as the weight of a loss); they are not handed on.
         """
         entry = self.entry(component.name, component.place)
         parameters = entry.parameters()
@@ -119,16 +119,16 @@ class Registry(Generic[T]):
                 checked[argument] = value
             else:
                 near = did_you_mean(argument, [*accepted, *entry.swallows])
-                raise component.place.error(
-                    f"unknown argument '{argument}'{near or '.'} (accepts: {', '.join(accepted) or 'nothing'})"
-                )
+                listed = ", ".join(accepted) or "nothing"
+                raise component.place.error(f"unknown argument '{argument}'{near} (accepts: {listed})")
         for argument, value in context.items():
             if argument in named:
                 checked.setdefault(argument, value)
         missing = [n for n, p in named.items() if p.default is p.empty and n not in checked]
         if missing:
             raise component.place.error(
-                f"{self.kind} '{component.name}' needs {', '.join(repr(m) for m in missing)} (accepts: {', '.join(accepted)})"
+                f"{self.kind} '{component.name}' needs {', '.join(map(repr, missing))} "
+                f"(accepts: {', '.join(accepted)})"
             )
         return checked
 

@@ -14,7 +14,7 @@ from lookalike.deploy.embedder import Embedder
 from lookalike.deploy.export import deployed_module
 from lookalike.deploy.preprocessing import recipe_preprocess
 from lookalike.deploy.runtime import Floats
-from lookalike.model import build_model, load_weights
+from lookalike.model import RecModel, build_model, load_weights
 from lookalike.recipe import Recipe, load_recipe
 
 
@@ -30,9 +30,12 @@ class TorchRuntime:
 
 
 class LayerFeatures(nn.Module):
-    """The output of one module of a model as vectors: a map (N, C, H, W) is averaged over its places, tokens too."""
+    """The output of one module of a model as vectors:
 
-    def __init__(self, model: nn.Module, layer: str) -> None:
+    a map (N, C, H, W) is averaged over its places, tokens too.
+    """
+
+    def __init__(self, model: RecModel, layer: str) -> None:
         super().__init__()
         self.model, self.layer = model, layer
 
@@ -43,12 +46,16 @@ class LayerFeatures(nn.Module):
         return value.mean(dim=1) if value.ndim == 3 else value.flatten(1)
 
 
-def embedder_of_checkpoint(checkpoint: str | Path, *, layer: str | None = None, device: str = "cpu") -> Embedder:
+def embedder_of_checkpoint(
+    checkpoint: str | Path, *, layer: str | None = None, device: str = "cpu"
+) -> Embedder:
     """An Embedder over a checkpoint folder, which holds its recipe."""
     folder = Path(checkpoint)
     recipe_file = folder / "recipe.yaml"
     if not recipe_file.is_file():
-        raise UserError(f"{folder} is neither a model folder nor a checkpoint: no model.json and no recipe.yaml there")
+        raise UserError(
+            f"{folder} is neither a model folder nor a checkpoint: no model.json and no recipe.yaml there"
+        )
     recipe = load_recipe(recipe_file)
     recipe.global_.pretrained_model = str(folder)
     return embedder_of_recipe(recipe, layer=layer, device=device)
@@ -56,7 +63,7 @@ def embedder_of_checkpoint(checkpoint: str | Path, *, layer: str | None = None, 
 
 def embedder_of_recipe(recipe: Recipe, *, layer: str | None = None, device: str = "cpu") -> Embedder:
     """An Embedder over the model of a recipe and the weights that `Global.pretrained_model` names."""
-    weights = recipe.global_.pretrained_model
+    weights = recipe.weights
     model = build_model(recipe.arch, recipe.global_.reference_behaviour, pretrained=not weights).eval()
     if weights:
         load_weights(model, str(weights))
@@ -66,6 +73,8 @@ def embedder_of_recipe(recipe: Recipe, *, layer: str | None = None, device: str 
     shape = preprocess.image_shape or recipe.global_.image_shape
     size = int(runtime(np.zeros((1, *shape), np.float32)).shape[1])
     file = Path(str(weights)) / "model.safetensors" if weights else None
-    fingerprint = f"checkpoint:{sha256(file)}:{layer or ''}" if file and file.is_file() else "checkpoint:unsaved"
+    fingerprint = (
+        f"checkpoint:{sha256(file)}:{layer or ''}" if file and file.is_file() else "checkpoint:unsaved"
+    )
     binarize = None if layer else recipe.global_.feature_binarize
     return Embedder.of(runtime, preprocess, size, binarize, fingerprint, str(weights or recipe.name))

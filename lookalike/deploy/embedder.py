@@ -35,26 +35,43 @@ class Embedder:
         )  # fmt: skip
 
     @classmethod
-    def from_checkpoint(cls, checkpoint: str | Path, *, layer: str | None = None, device: str = "cpu") -> Embedder:
-        """An Embedder over a training checkpoint (`output/RecModel/best_model`); this needs `lookalike[train]`.
+    def from_checkpoint(
+        cls, checkpoint: str | Path, *, layer: str | None = None, device: str = "cpu"
+    ) -> Embedder:
+        """An Embedder over a training checkpoint (`output/RecModel/best_model`); this needs
+        `lookalike[train]`.
 
-        `layer` names any module of the model, such as `backbone.blocks5`: its output, averaged over the picture where
-        it is a map, is the vector then.
+        `layer` names any module of the model, such as `backbone.blocks5`: its output, averaged over the
+        picture where it is a map, is the vector then.
         """
         # by name, so that nobody who uses a model folder needs torch
         loaded = importlib.import_module("lookalike.deploy.checkpoint_runtime")
         return loaded.embedder_of_checkpoint(checkpoint, layer=layer, device=device)
 
     @classmethod
-    def of(cls, runtime: Runtime, preprocess: Preprocess, size: int, binarize: str | None, fingerprint: str,
-           name: str) -> Embedder:  # fmt: skip
+    def of(
+        cls,
+        runtime: Runtime,
+        preprocess: Preprocess,
+        size: int,
+        binarize: str | None,
+        fingerprint: str,
+        name: str,
+    ) -> Embedder:
         """An Embedder over any runtime."""
         made = cls.__new__(cls)
         made._set(runtime, preprocess, size, binarize, fingerprint, name)
         return made
 
-    def _set(self, runtime: Runtime, preprocess: Preprocess, size: int, binarize: str | None, fingerprint: str,
-             name: str) -> None:  # fmt: skip
+    def _set(
+        self,
+        runtime: Runtime,
+        preprocess: Preprocess,
+        size: int,
+        binarize: str | None,
+        fingerprint: str,
+        name: str,
+    ) -> None:
         self.runtime, self.preprocess, self.size = runtime, preprocess, size
         self.binarize, self.fingerprint, self.name = binarize, fingerprint, name
 
@@ -69,13 +86,17 @@ class Embedder:
     ) -> NDArray[Any]:
         """Vectors of pictures, (N, size) float32; of a binary model (N, size / 8) uint8, eight bits a byte.
 
-        A broken picture raises BrokenImage; with `on_broken` it is told there, by its position, and left out of the
-        result. Raises UserError where a vector is not finite.
+        A broken picture raises BrokenImage; with `on_broken` it is told there, by its position, and left out
+        of the result. Raises UserError where a vector is not finite.
         """
         listed = [pictures] if _is_one(pictures) else list(pictures)
         parts: list[NDArray[Any]] = []
         batches = self._batches(listed, batch_size, workers, on_broken)
-        shown = track(batches, "embed", total=-(-len(listed) // batch_size), unit="batches") if progress else batches
+        shown = (
+            track(batches, "embed", total=-(-len(listed) // batch_size), unit="batches")
+            if progress
+            else batches
+        )
         for batch in shown:
             if len(batch):
                 parts.append(self._finish(self.runtime(batch)))
@@ -125,14 +146,17 @@ class Embedder:
         if len(shapes) > 1:
             told = " and ".join("x".join(map(str, shape)) for shape in sorted(shapes)[:2])
             raise UserError(
-                f"{self.name}: its preprocessing gives pictures of different sizes ({told}), which do not make a batch; "
+                f"{self.name}: its preprocessing gives pictures of different sizes ({told}), "
+                "which do not make a batch; "
                 "it needs a resize or a crop to a fixed size"
             )
         return np.stack(pictures)
 
     def _finish(self, features: Floats) -> NDArray[Any]:
         if not np.isfinite(features).all():
-            raise UserError(f"{self.name}: the model gives values that are not finite; was its training sound?")
+            raise UserError(
+                f"{self.name}: the model gives values that are not finite; was its training sound?"
+            )
         if self.binarize is None:
             return features
         threshold = 0.5 if self.binarize == "round" else 0.0

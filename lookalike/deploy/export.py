@@ -23,7 +23,9 @@ from lookalike.model import RecModel, build_model, load_weights
 from lookalike.recipe import Recipe, require_paths
 
 PARITY = 1e-4
-"""Largest difference allowed between the exported graph and the PyTorch model, relative to the largest value."""
+"""Largest difference allowed between the exported graph and the PyTorch model, relative to the largest
+value.
+"""
 
 
 @dataclass
@@ -39,8 +41,8 @@ class ExportResult:
 class Deployed(nn.Module):
     """What is exported: pictures to one tensor.
 
-    The output named by `Arch.infer_output_key`; softmax where `Arch.infer_add_softmax` is true; L2 normalisation at the
-    end of a feature where `Global.feature_normalize` is true.
+    The output named by `Arch.infer_output_key`; softmax where `Arch.infer_add_softmax` is true; L2
+    normalisation at the end of a feature where `Global.feature_normalize` is true.
     """
 
     def __init__(self, model: RecModel, key: str, softmax: bool, normalize: bool) -> None:
@@ -57,17 +59,26 @@ class Deployed(nn.Module):
 
 
 def deployed_module(recipe: Recipe, model: RecModel) -> Deployed:
-    """The module that a recipe exports: heads that no output needs are dropped, branches fused where they can be."""
+    """The module that a recipe exports:
+
+    heads that no output needs are dropped, branches fused where they can be.
+    """
     arch = recipe.arch
     key = str(arch.get("infer_output_key") or "features")
     model = copy.deepcopy(model).float().cpu().eval()
-    known = ["backbone", "features"] + (["neck"] if arch.get("Neck") else []) + (["logits"] if arch.get("Head") else [])
+    known = (
+        ["backbone", "features"]
+        + (["neck"] if arch.get("Neck") else [])
+        + (["logits"] if arch.get("Head") else [])
+    )
     if key not in known:
         raise UserError(f"{recipe.name}: Arch.infer_output_key is '{key}'; this model has {', '.join(known)}")
     softmax = arch.get("infer_add_softmax")
     softmax = key == "logits" if softmax is None else bool(softmax)
     if softmax and key != "logits":
-        warn_once(f"Arch.infer_add_softmax is true although the output is '{key}': its values will sum to one")
+        warn_once(
+            f"Arch.infer_add_softmax is true although the output is '{key}': its values will sum to one"
+        )
     if key != "logits":
         model.head = None
     if hasattr(model, "fuse"):
@@ -76,15 +87,18 @@ def deployed_module(recipe: Recipe, model: RecModel) -> Deployed:
     return Deployed(model, key, softmax, normalize).eval()
 
 
-def export(recipe: Recipe, folder: str | Path | None = None, *, metrics: dict[str, float] | None = None) -> ExportResult:
+def export(
+    recipe: Recipe, folder: str | Path | None = None, *, metrics: dict[str, float] | None = None
+) -> ExportResult:
     """Write the model folder of a recipe and the weights that `Global.pretrained_model` names.
 
-    `folder` is `Global.save_inference_dir` by default. The graph has a dynamic batch; its features are compared with
-    those of the PyTorch model and the folder is only put in place when they agree within PARITY.
+    `folder` is `Global.save_inference_dir` by default. The graph has a dynamic batch; its features are
+    compared with those of the PyTorch model and the folder is only put in place when they agree within
+    PARITY.
     """
     require_paths(recipe, ("Global",))
     settings = recipe.global_
-    weights = settings.pretrained_model or settings.checkpoints
+    weights = recipe.weights
     model = build_model(recipe.arch, settings.reference_behaviour, pretrained=not weights)
     if weights:
         load_weights(model, str(weights))
@@ -97,7 +111,11 @@ def export(recipe: Recipe, folder: str | Path | None = None, *, metrics: dict[st
 
 
 def export_model(
-    recipe: Recipe, model: RecModel, folder: Path, weights: str | None, metrics: dict[str, float] | None = None
+    recipe: Recipe,
+    model: RecModel,
+    folder: Path,
+    weights: str | None,
+    metrics: dict[str, float] | None = None,
 ) -> ExportResult:
     """Write the model folder of a model in memory."""
     module = deployed_module(recipe, model)
@@ -110,11 +128,13 @@ def export_model(
     with atomic_folder(folder) as part:
         _write_graph(module, example, part / GRAPH)
         run = OnnxRuntime(part / GRAPH)
-        difference = max(_difference(run(example.numpy()), expected), _difference(run(example.numpy()[:1]), expected[:1]))
+        difference = max(
+            _difference(run(example.numpy()), expected), _difference(run(example.numpy()[:1]), expected[:1])
+        )
         if not difference <= PARITY:
             raise LookalikeError(
-                f"the exported graph differs from the model by {difference:.2g} of its largest value (allowed {PARITY}); "
-                f"{folder} was left as it was"
+                f"the exported graph differs from the model by {difference:.2g} of its largest value "
+                f"(allowed {PARITY}); {folder} was left as it was"
             )
         written = ModelFolder(
             path=part,
@@ -126,12 +146,18 @@ def export_model(
             fingerprint="",
             output=module.key,
             license=recipe.global_.license,
-            made_from={"recipe": recipe.name, "weights": str(weights) if weights else None, "torch": torch.__version__},
+            made_from={
+                "recipe": recipe.name,
+                "weights": str(weights) if weights else None,
+                "torch": torch.__version__,
+            },
             metrics=metrics or {},
         )
         written.fingerprint = written.computed_fingerprint()
         written.write()
-    logger.info(f"exported {module.key} ({expected.shape[1]}) to {folder}, largest difference {difference:.1e}")
+    logger.info(
+        f"exported {module.key} ({expected.shape[1]}) to {folder}, largest difference {difference:.1e}"
+    )
     return ExportResult(str(folder), int(expected.shape[1]), written.fingerprint, difference)
 
 
@@ -160,7 +186,9 @@ def _write_graph(module: nn.Module, example: Tensor, file: Path) -> None:
             _forget_origin(program.model)
             program.save(str(file), external_data=False)
     except Exception as error:  # the exporter raises whatever a module's operations raise
-        raise LookalikeError(f"the model could not be exported to ONNX: {str(error).strip().splitlines()[0]}") from error
+        raise LookalikeError(
+            f"the model could not be exported to ONNX: {str(error).strip().splitlines()[0]}"
+        ) from error
     finally:
         for each, level in zip(noisy, before, strict=True):
             each.setLevel(level)

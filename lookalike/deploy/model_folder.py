@@ -1,9 +1,10 @@
-"""The model folder: what `export` writes and everything downstream reads. No training code is needed to use it.
+"""The model folder: what `export` writes and everything downstream reads. No training code is needed to use
+it.
 
-    inference/
-      model.onnx      the graph with its weights; its last step is the L2 normalisation where the recipe asks for it
-      model.json      preprocessing, feature size and kind, fingerprint, licence, what it was made from
-      README.md       the model card
+inference/
+  model.onnx      the graph with its weights; its last step is the L2 normalisation where the recipe asks for
+  it model.json      preprocessing, feature size and kind, fingerprint, licence, what it was made from
+  README.md       the model card
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ FORMAT = 1
 
 @dataclass
 class ModelFolder:
-    """The manifest of a model folder. `binarize` is None, `sign` or `round`; `shape` is C, H, W of the input."""
+    """The manifest of a model folder.
+
+    `binarize` is None, `sign` or `round`; `shape` is C, H, W of the input.
+    """
 
     path: Path
     shape: list[int]
@@ -75,7 +79,9 @@ class ModelFolder:
     def verify(self) -> None:
         """Raise UserError when the files are not those that the fingerprint was made of."""
         if self.computed_fingerprint() != self.fingerprint:
-            raise UserError(f"{self.path}: the files do not fit the fingerprint in {MANIFEST}; export the model again")
+            raise UserError(
+                f"{self.path}: the files do not fit the fingerprint in {MANIFEST}; export the model again"
+            )
 
     def computed_fingerprint(self) -> str:
         """Hash of graph, weights, preprocessing and feature kind; not of metrics, card or licence."""
@@ -103,5 +109,12 @@ class ModelFolder:
         if self.metrics:
             lines += ["", "| figure | value |", "|---|---|"]
             lines += [f"| {name} | {value:.4f} |" for name, value in self.metrics.items()]
-        use = ["", "Use:", "", "    from lookalike import Embedder", '    vectors = Embedder("this folder").encode(["a.jpg"])', ""]
+        use = [
+            "",
+            "Use:",
+            "",
+            "    from lookalike import Embedder",
+            '    vectors = Embedder("this folder").encode(["a.jpg"])',
+            "",
+        ]
         return "\n".join(lines + use)

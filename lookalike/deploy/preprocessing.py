@@ -1,4 +1,7 @@
-"""The preprocessing that a recipe scores with: the one that is exported, so that what was measured is what is used."""
+"""The preprocessing that a recipe scores with:
+
+the one that is exported, so that what was measured is what is used.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,8 @@ def recipe_preprocess(recipe: Recipe) -> Preprocess:
         if operations := (block.get("dataset") or {}).get("transform_ops"):
             return Preprocess(operations, reference_behaviour=reference)
     raise UserError(
-        f"{recipe.name}: neither RecPreProcess nor DataLoader.Eval has transform_ops, so the preprocessing is unknown"
+        f"{recipe.name}: neither RecPreProcess nor DataLoader.Eval has transform_ops, "
+        "so the preprocessing is unknown"
     )
 
 

@@ -31,15 +31,21 @@ class OnnxRuntime:
         options.intra_op_num_threads = threads or _threads_asked_for()
         options.log_severity_level = 3
         try:
-            self.session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+            self.session = onnxruntime.InferenceSession(
+                str(graph), options, providers=["CPUExecutionProvider"]
+            )
         except Exception as error:  # onnxruntime raises its own, undocumented types for a damaged file
-            raise UserError(f"{graph} cannot be read as an ONNX graph: {str(error).splitlines()[0]}") from None
+            raise UserError(
+                f"{graph} cannot be read as an ONNX graph: {str(error).splitlines()[0]}"
+            ) from None
         first = self.session.get_inputs()[0]
         self.name, self.input, self.shape = str(graph), first.name, list(first.shape)
 
     def __call__(self, batch: Floats) -> Floats:
         fits = len(self.shape) == batch.ndim and all(
-            wanted == given for wanted, given in zip(self.shape, batch.shape, strict=True) if isinstance(wanted, int)
+            wanted == given
+            for wanted, given in zip(self.shape, batch.shape, strict=True)
+            if isinstance(wanted, int)
         )
         if not fits:
             raise UserError(
@@ -51,7 +57,10 @@ class OnnxRuntime:
 
 
 def _threads_asked_for() -> int:
-    """`OMP_NUM_THREADS`, of which the first number counts (`4,2` is a form it may have); 0, one a core, without it."""
+    """`OMP_NUM_THREADS`, of which the first number counts (`4,2` is a form it may have).
+
+    0, one a core, without it.
+    """
     first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     return int(first) if first.isdecimal() else 0
 

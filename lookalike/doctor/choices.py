@@ -85,6 +85,8 @@ def choose(
     normalisation = backbone_normalisation(name)
     fetchable = from_timm and _has_weights(name)
     weights: bool | str = fetchable if pretrained is None else pretrained
+    if pretrained is True and from_timm and not fetchable:
+        raise UserError(f"--pretrained true: timm knows no published weights of {name}; give a file, or false")
     wanted = size or (_tiny_size(seen.side) if name == TINY_BACKBONE else _size_for(seen.side))
     stop_layer = None if from_timm else "flatten"
     arguments, wanted, width, cost = _build(name, stop_layer, wanted, size is not None, normalisation.input_size[1])
@@ -93,12 +95,9 @@ def choose(
     # at least four batches an epoch
     most = max(2, len(train_labels) // (4 * per_identity))
     identities = min(_IDENTITIES, len(counts), most)
-    while identities > 2 and identities * per_identity > len(train_labels):
-        identities -= 1
-    if identities * per_identity > len(train_labels):
-        per_identity = 1 if len(train_labels) < 4 else 2
     per_epoch = len(train_labels) * (cost + seen.width * seen.height * _SECONDS_A_PIXEL)
-    chosen_epochs = epochs or _epochs(len(train_labels) // (identities * per_identity), per_epoch)
+    steps = math.ceil(len(train_labels) / (identities * per_identity))
+    chosen_epochs = epochs or _epochs(steps, per_epoch)
     imagenet = from_timm and bool(weights)
     brightness = float(np.mean(seen.mean))
     return Choices(
@@ -152,7 +151,7 @@ def _has_weights(name: str) -> bool:
     import timm
 
     found = timm.get_pretrained_cfg(name.removeprefix("timm/"))
-    return found is not None and found.has_weights
+    return found is not None and bool(found.has_weights)
 
 
 def _interpolation(name: str) -> str:
@@ -175,11 +174,13 @@ def _build(
         attempts += [({"img_size": size}, size)] if given else [({}, own_size)]
     failure: Exception | None = None
     for arguments, side in attempts:
-        network = build_backbone({"name": name, **arguments}, stop_layer=stop_layer, pretrained=False)
         try:
+            network = build_backbone({"name": name, **arguments}, stop_layer=stop_layer, pretrained=False)
             width, cost = _measure(network, side)
-        except (RuntimeError, AssertionError, ValueError) as error:
-            failure = error
+        except (UserError, RuntimeError, AssertionError, ValueError) as error:
+            if isinstance(error, UserError) and not failure:
+                raise  # the network itself is unknown
+            failure = failure or error
             continue
         return arguments, side, width, cost
     raise UserError(f"{name} does not take pictures of {size} x {size}: {failure}; choose another --size")

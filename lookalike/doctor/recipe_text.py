@@ -30,17 +30,22 @@ class Facts:
 
 def recipe_text(facts: Facts, choices: Choices) -> str:
     """The YAML text of a recipe that runs."""
-    return "\n".join(
-        [
-            *_heading(facts),
-            *_global(facts, choices),
-            *_model(choices),
-            *_training(choices),
-            *_data(facts, choices),
-            *_METRIC,
-            "",
-        ]
-    )
+    lines = [
+        *_global(facts, choices),
+        *_model(choices),
+        *_training(choices),
+        *_data(facts, choices),
+        *_METRIC,
+    ]
+    return "\n".join([*_heading(facts), *map(_aligned, lines), ""])
+
+
+def _aligned(line: str) -> str:
+    """A line with its comment in the column where the others have theirs."""
+    text, mark, comment = line.rpartition("  # ")
+    if not mark or line.endswith('"'):  # a path may hold the same letters
+        return line
+    return f"{text.rstrip():<36} # {comment}"
 
 
 def quoted(value: str | Path) -> str:
@@ -91,9 +96,9 @@ def _global(facts: Facts, choices: Choices) -> list[str]:
         f"  output_dir: {quoted(f'./output/{facts.stem}')}   # checkpoints and logs",
         "  device: auto                 # a GPU where there is one, else the CPU",
         f"  seed: {facts.seed}",
-        f"  epochs: {choices.epochs:<21}# about {duration(choices.minutes)} on two CPU cores; `lookalike check` measures it",
+        f"  epochs: {choices.epochs}  # about {duration(choices.minutes)} on two CPU cores; `lookalike check` measures it",
         "  save_interval: 0             # keep `latest` and `best_model` only",
-        f"  eval_interval: {every:<14}# epochs between two scores of {scored}",
+        f"  eval_interval: {every}  # epochs between two scores of {scored}",
         "  print_batch_step: 10",
         f"  image_shape: [3, {choices.size}, {choices.size}]",
         f"  save_inference_dir: {quoted(f'./inference/{facts.stem}')}   # what `lookalike export` writes",
@@ -109,24 +114,24 @@ def _model(choices: Choices) -> list[str]:
         "  infer_output_key: features   # the embedding is what the neck gives",
         "  infer_add_softmax: False",
         "  Backbone:",
-        f"    name: {choices.backbone:<23}# {_why_backbone(choices)}",
+        f"    name: {choices.backbone}  # {_why_backbone(choices)}",
     ]
     lines += [f"    {key}: {json.dumps(value)}" for key, value in choices.backbone_arguments.items()]
     lines += _pretrained(choices)
     if choices.stop_layer:
         lines += [
             "  BackboneStopLayer:",
-            f"    name: {choices.stop_layer:<23}# the pooled features, before any classifier",
+            f"    name: {choices.stop_layer}  # the pooled features, before any classifier",
         ]
     return [
         *lines,
         "  Neck:",
         "    name: BNNeck               # batch norm: what suits the classifier suits the cosine, too",
-        f"    num_features: {choices.width:<15}# numbers of an embedding; {{name: FC, embedding_size: {choices.width}, class_num: 256}} gives shorter ones",
+        f"    num_features: {choices.width}  # numbers of an embedding; {{name: FC, embedding_size: {choices.width}, class_num: 256}} gives shorter ones",
         "  Head:                        # a classifier that only training needs",
         "    name: CosMargin            # cosine to each class, the own one made harder by a margin",
         f"    embedding_size: {choices.width}",
-        f"    class_num: {choices.class_num:<18}# classes of the training list",
+        f"    class_num: {choices.class_num}  # classes of the training list",
         "    margin: 0.2",
         f"    scale: {choices.scale}",
         "",
@@ -175,8 +180,8 @@ def _training(choices: Choices) -> list[str]:
         "  one_dim_param_no_weight_decay: True",
         "  lr:",
         "    name: Cosine               # falls to 0 at the last step",
-        f"    learning_rate: {choices.learning_rate:<14g}# {'gentle, not to spoil the pretrained weights' if choices.pretrained else 'for learning from nothing'}",
-        f"    warmup_epoch: {choices.warmup:<15}# rises from 0 for so long",
+        f"    learning_rate: {choices.learning_rate:g}  # {'gentle, not to spoil the pretrained weights' if choices.pretrained else 'for learning from nothing'}",
+        f"    warmup_epoch: {choices.warmup}  # rises from 0 for so long",
         "",
         "EMA:                           # a running mean of the weights is scored and kept: steadier than the last step",
         "  decay: 0.999",
@@ -196,6 +201,7 @@ def _data(facts: Facts, choices: Choices) -> list[str]:
         f"      name: PKSampler          # {choices.identities} classes with {choices.per_identity} pictures each, so that every picture has its like in the batch",
         f"      batch_size: {choices.batch_size}",
         f"      sample_per_id: {choices.per_identity}",
+        "      drop_last: False         # the last batch is filled up",
         *_sample_method(choices),
         "    loader: &reading",
         "      num_workers: 2           # processes that read pictures; 0 reads in the training process",

@@ -17,7 +17,6 @@ from lookalike.deploy import Embedder
 from lookalike.gallery.index import Index
 from lookalike.gallery.store import Store
 
-
 STORE, INDEX = "gallery.sqlite", "index.faiss"
 
 
@@ -36,8 +35,8 @@ class Answer:
 
 @dataclass(frozen=True)
 class Added:
-    """What `add` did: how many were enrolled, which were enrolled before (or named twice), which are broken (path,
-    reason)."""
+    """What `add` did: how many were enrolled, which were enrolled before (or named twice), which are broken
+    (path, reason)."""
 
     added: int
     known: list[str]
@@ -51,8 +50,8 @@ class Gallery:
         gallery.add(["a.jpg", "b.jpg"], ["apple", "pear"])
         gallery.search("x.jpg", k=5)
 
-    A gallery is a folder: `gallery.sqlite` holds everything, `index.faiss` is derived from it. The fingerprint of the model is
-    kept, and searching with another model is an error.
+    A gallery is a folder: `gallery.sqlite` holds everything, `index.faiss` is derived from it. The
+    fingerprint of the model is kept, and searching with another model is an error.
     """
 
     def __init__(self, folder: Path, embedder: Embedder, store: Store, about: dict[str, str]) -> None:
@@ -89,19 +88,28 @@ class Gallery:
         if model is None:
             model = about["model"]
             if not Path(model).exists():
-                raise UserError(f"{folder}: its model folder {model} is gone; name where it is now with --model")
+                raise UserError(
+                    f"{folder}: its model folder {model} is gone; name where it is now with --model"
+                )
         embedder = model if isinstance(model, Embedder) else Embedder(model)
         if embedder.fingerprint != about["fingerprint"]:
             raise UserError(
-                f"{folder} was made with another model than {embedder.name} (fingerprints {about['fingerprint'][:12]} and "
-                f"{embedder.fingerprint[:12]}): its vectors cannot be compared; make the gallery again with this model"
+                f"{folder} was made with another model than {embedder.name} (fingerprints "
+                f"{about['fingerprint'][:12]} and {embedder.fingerprint[:12]}): its vectors cannot be "
+                "compared; make the gallery again with this model"
             )
         return cls(folder, embedder, store, about)
 
     def add(
-        self, pictures: Sequence[Any], labels: Sequence[str | int], *, progress: bool = False, batch_size: int = 32
+        self,
+        pictures: Sequence[Any],
+        labels: Sequence[str | int],
+        *,
+        progress: bool = False,
+        batch_size: int = 32,
     ) -> Added:
-        """Enrol pictures under labels. Pictures whose path is enrolled already are left out, and so are broken ones.
+        """Enrol pictures under labels. Pictures whose path is enrolled already are left out, and so are
+        broken ones.
 
         Raises UserError when the two lists differ in length.
         """
@@ -124,7 +132,9 @@ class Gallery:
             on_broken=lambda position, error: broken.__setitem__(position, error.reason),
         )
         kept = [i for position, i in enumerate(new) if position not in broken]
-        added = self.store.add([names[i] for i in kept], [str(labels[i]) for i in kept], vectors) if kept else []
+        added = (
+            self.store.add([names[i] for i in kept], [str(labels[i]) for i in kept], vectors) if kept else []
+        )
         known += [names[kept[position]] for position in sorted(set(range(len(kept))) - set(added))]
         told = [(names[new[position]], reason) for position, reason in broken.items()]
         return Added(len(added), known, told)
@@ -141,7 +151,10 @@ class Gallery:
         progress: bool = False,
         on_broken: Callable[[int, BrokenImage], None] | None = None,
     ) -> list[list[Answer]]:
-        """`search` for several pictures at once; with `on_broken`, broken ones are told there and left out."""
+        """`search` for several pictures at once.
+
+        With `on_broken`, broken ones are told there and left out.
+        """
         vectors = self.embedder.encode(pictures, progress=progress, on_broken=on_broken)
         return self.search_vectors(vectors, k) if len(vectors) else []
 
@@ -171,14 +184,16 @@ class Gallery:
         return self._index
 
     def _saved_index(self, version: str) -> Index | None:
-        """The saved index, None where there is none, it is damaged, or it is of other pictures than the store's."""
+        """The saved index, None where there is none, it is damaged, or it is of other pictures than the
+        store's.
+        """
         file = self.folder / INDEX
         try:
             index = Index.load(file, self.about["kind"], int(self.about["size"]))
         except FileNotFoundError:
             return None
-        except (RuntimeError, OSError, MemoryError) as error:
-            logger.warning(f"{file} is damaged and is made again ({str(error).splitlines()[-1][:200]})")
+        except (RuntimeError, OSError, MemoryError):
+            logger.warning(f"{file} is damaged and is made again")
             return None
         return index if index.version == version else None
 
@@ -188,7 +203,9 @@ class Gallery:
         try:
             index.save(self.folder / INDEX)
         except OSError as error:  # it can be searched all the same, and is made again next time
-            warn_once(f"{self.folder / INDEX} cannot be written ({error.strerror}); it is made anew at each start")
+            warn_once(
+                f"{self.folder / INDEX} cannot be written ({error.strerror}); it is made anew at each start"
+            )
         return index
 
     def info(self) -> dict[str, Any]:
@@ -207,5 +224,8 @@ class Gallery:
 
 
 def _name(picture: Any) -> str:
-    """The file of a picture from the root on, so that it is known whatever folder a person stands in; "" for pixels."""
-    return os.path.abspath(picture) if isinstance(picture, (str, Path)) else ""  # noqa: PTH100 (links stay as named)
+    """The file of a picture from the root on, so that it is known whatever folder a person stands in.
+
+    "" for pixels.
+    """
+    return os.path.abspath(picture) if isinstance(picture, (str, Path)) else ""  # noqa: PTH100 (links stay)

@@ -13,7 +13,9 @@ from lookalike.core.files import atomic_file
 
 
 class Index:
-    """Exact search by cosine (inner product of normalised vectors), or by Hamming distance for binary vectors."""
+    """Exact search by cosine (inner product of normalised vectors), or by Hamming distance for binary
+    vectors.
+    """
 
     def __init__(self, kind: str, size: int, ids: NDArray[np.int64], vectors: NDArray) -> None:
         self.kind, self.size = kind, size
@@ -34,7 +36,7 @@ class Index:
         scores, ids = self.faiss.search(self._prepared(vectors), k)
         if self.kind == "binary":
             return 1.0 - scores.astype(np.float64) / self.size, ids
-        return scores.astype(np.float64), ids
+        return np.clip(scores.astype(np.float64), -1.0, 1.0), ids  # float32 may give 1.0000001
 
     def _prepared(self, vectors: NDArray) -> NDArray:
         if self.kind == "binary":
@@ -49,7 +51,10 @@ class Index:
 
     @classmethod
     def load(cls, file: Path, kind: str, size: int) -> Index:
-        """Read a saved index. Raises RuntimeError when FAISS cannot read it, or when it is another kind of index."""
+        """Read a saved index.
+
+        Raises RuntimeError when FAISS cannot read it, or when it is another kind of index.
+        """
         data = np.frombuffer(file.read_bytes(), np.uint8)
         loaded = cls(kind, size, np.zeros(0, np.int64), np.zeros((0, 0)))
         read = (faiss.deserialize_index_binary if kind == "binary" else faiss.deserialize_index)(data)

@@ -26,14 +26,20 @@ PATIENCE = 60.0
 
 
 class Store:
-    """The table of enrolled pictures. Every change is one transaction, so a crash leaves the state before it."""
+    """The table of enrolled pictures.
+
+    Every change is one transaction, so a crash leaves the state before it.
+    """
 
     def __init__(self, file: Path, kind: str) -> None:
         self.file, self.dtype = file, np.dtype(np.uint8 if kind == "binary" else np.float32)
 
     @classmethod
     def create(cls, file: Path, about: dict[str, str]) -> Store:
-        """Make an empty store; `about` is what a gallery says of itself. Raises UserError when it cannot be written."""
+        """Make an empty store.
+
+        `about` is what a gallery says of itself. Raises UserError when it cannot be written.
+        """
         store = cls(file, about["kind"])
         with store._changing("the gallery file cannot be written") as connection:
             for statement in _SCHEMA:
@@ -45,13 +51,19 @@ class Store:
     def open(cls, file: Path) -> tuple[Store, dict[str, str]]:
         """Open a store. Raises UserError when the file is none, is damaged, or is of another format."""
         if not file.is_file():
-            raise UserError(f"{file.parent} is not a gallery: no {file.name} there (lookalike gallery create makes one)")
+            raise UserError(
+                f"{file.parent} is not a gallery: no {file.name} there (lookalike gallery create makes one)"
+            )
         with cls(file, "")._reading() as connection:
             about = dict(connection.execute("SELECT key, value FROM about"))
         if about.get("format") != FORMAT:
-            raise UserError(f"{file}: format {about.get('format')} is not the format {FORMAT} that this version reads")
+            raise UserError(
+                f"{file}: format {about.get('format')} is not the format {FORMAT} that this version reads"
+            )
         if missing := {"kind", "size", "fingerprint", "model"} - set(about):
-            raise UserError(f"the gallery file {file} is damaged: it does not say its {', '.join(sorted(missing))}")
+            raise UserError(
+                f"the gallery file {file} is damaged: it does not say its {', '.join(sorted(missing))}"
+            )
         return cls(file, about["kind"]), about
 
     @contextmanager
@@ -90,8 +102,8 @@ class Store:
     def add(self, paths: Sequence[str], labels: Sequence[str], vectors: NDArray) -> list[int]:
         """Enrol pictures; all of them or none. Returns the positions of those that were.
 
-        A path that is enrolled already is left out, also when another process enrolled it a moment ago; pictures
-        without a path are always enrolled.
+        A path that is enrolled already is left out, also when another process enrolled it a moment ago;
+        pictures without a path are always enrolled.
         """
         added = []
         with self._changing("nothing was enrolled, the gallery file cannot be written") as connection:
@@ -107,7 +119,10 @@ class Store:
         return added
 
     def version(self) -> str:
-        """Changes with every change of the pictures: ids are never given twice. `Index.version` is made of the same."""
+        """Changes with every change of the pictures:
+
+        ids are never given twice. `Index.version` is made of the same.
+        """
         with self._reading() as connection:
             count, last = connection.execute("SELECT COUNT(*), COALESCE(MAX(id), 0) FROM pictures").fetchone()
         return f"{count}-{last}"
@@ -130,7 +145,9 @@ class Store:
             for start in range(0, len(ids), 500):
                 some = [int(i) for i in ids[start : start + 500]]
                 marks = ",".join("?" * len(some))
-                for row in connection.execute(f"SELECT id, path, label FROM pictures WHERE id IN ({marks})", some):
+                for row in connection.execute(
+                    f"SELECT id, path, label FROM pictures WHERE id IN ({marks})", some
+                ):
                     found[row[0]] = (row[1], row[2])
         return found
 
@@ -141,10 +158,15 @@ class Store:
             for start in range(0, len(paths), 500):
                 some = list(paths[start : start + 500])
                 marks = ",".join("?" * len(some))
-                known.update(r[0] for r in connection.execute(f"SELECT path FROM pictures WHERE path IN ({marks})", some))
+                known.update(
+                    r[0]
+                    for r in connection.execute(f"SELECT path FROM pictures WHERE path IN ({marks})", some)
+                )
         return known
 
     def counts(self) -> dict[str, int]:
         """Pictures of each label."""
         with self._reading() as connection:
-            return dict(connection.execute("SELECT label, COUNT(*) FROM pictures GROUP BY label ORDER BY label"))
+            return dict(
+                connection.execute("SELECT label, COUNT(*) FROM pictures GROUP BY label ORDER BY label")
+            )

@@ -199,8 +199,9 @@ def _check_keys(arch: Mapping[str, Any], place: Place) -> None:
 
 
 def _freeze(model: RecModel, arch: Mapping[str, Any], place: Place) -> None:
-    """`freeze` names what does not learn; `freeze_norm_statistics` says which batch norms keep their statistics: those of
-    frozen parts (true), none (false), or all of the backbone, whose scales and offsets may learn all the same (`all`).
+    """`freeze` names what does not learn; `freeze_norm_statistics` says which batch norms keep their
+    statistics: those of frozen parts (true), none (false), or all of the backbone, whose scales and offsets
+    may learn all the same (`all`).
     """
     patterns = arch["freeze"]
     patterns = [patterns] if isinstance(patterns, str) else patterns
@@ -209,7 +210,9 @@ def _freeze(model: RecModel, arch: Mapping[str, Any], place: Place) -> None:
     norms = freeze(model, patterns, place.at("freeze"))
     kept = arch.get("freeze_norm_statistics", True)
     if kept == "all":
-        norms = [name for name, part in model.named_modules() if is_norm(part) and name.startswith("backbone.")]
+        norms = [
+            name for name, part in model.named_modules() if is_norm(part) and name.startswith("backbone.")
+        ]
     elif not isinstance(kept, bool):
         raise place.at("freeze_norm_statistics").error(f"must be true, false or 'all', got {kept!r}")
     if kept:

@@ -33,7 +33,8 @@ def unit(vectors: Tensor) -> Tensor:
 class MarginHead(nn.Module, ABC):
     """Cosine classifier. (N, embedding_size) → (N, class_num).
 
-    `weight_attr` (not in the reference) sets how the weight starts and how it learns; XavierNormal by default.
+    `weight_attr` (not in the reference) sets how the weight starts and how it learns; XavierNormal by
+    default.
     """
 
     transposed_in_reference = ("weight",)  # stored there as (embedding, classes)

@@ -1,7 +1,7 @@
 """Pictures of brand marks, drawn from an icon font: every mark in many colours, views and qualities.
 
-The marks come from Font Awesome Free (package `fontawesomefree`; font under the SIL OFL 1.1, brand names and marks belong to
-their owners). Pillow draws them, so no system library is needed.
+The marks come from Font Awesome Free (package `fontawesomefree`; font under the SIL OFL 1.1, brand names and
+marks belong to their owners). Pillow draws them, so no system library is needed.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import importlib.util
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -69,7 +70,9 @@ def _silhouette(font: ImageFont.FreeTypeFont, character: str) -> Picture | None:
         return None
     side = max(width, height)
     canvas = Image.new("L", (side, side), 0)
-    ImageDraw.Draw(canvas).text(((side - width) / 2 - left, (side - height) / 2 - top), character, fill=255, font=font)
+    ImageDraw.Draw(canvas).text(
+        ((side - width) / 2 - left, (side - height) / 2 - top), character, fill=255, font=font
+    )
     return np.asarray(canvas.resize((GLYPH, GLYPH), Image.Resampling.LANCZOS), dtype=np.uint8)
 
 
@@ -81,7 +84,10 @@ def draw(mark: Mark, generator: np.random.Generator, side: int) -> Picture:
     while np.abs(colour - level).max() < 90:  # a mark that nobody could see teaches nothing
         colour = generator.integers(0, 256, 3).astype(np.float32)
     view = _perspective(generator, side)
-    alpha = cv2.warpPerspective(mark.silhouette, view, (side, side), flags=cv2.INTER_AREA).astype(np.float32) / 255
+    alpha = (
+        cv2.warpPerspective(mark.silhouette, view, (side, side), flags=cv2.INTER_AREA).astype(np.float32)
+        / 255
+    )
     picture = background * (1 - alpha[..., None]) + colour * alpha[..., None]
     if generator.random() < 0.5:
         picture = cv2.GaussianBlur(picture, (0, 0), float(generator.uniform(0.4, 1.3)))
@@ -90,11 +96,14 @@ def draw(mark: Mark, generator: np.random.Generator, side: int) -> Picture:
 
 
 def _perspective(generator: np.random.Generator, side: int) -> NDArray[np.float64]:
-    """A view of the glyph's square: turned up to 20 degrees, 55 to 90 % of the picture, corners moved by up to 9 %."""
+    """A view of the glyph's square:
+
+    turned up to 20 degrees, 55 to 90 % of the picture, corners moved by up to 9 %.
+    """
     size = generator.uniform(0.55, 0.9) * side
     angle = np.deg2rad(generator.uniform(-20, 20))
-    corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], np.float64) * size / 2
-    corners += generator.uniform(-0.09, 0.09, (4, 2)) * size
+    corners: NDArray[Any] = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], np.float64) * size / 2
+    corners = corners + generator.uniform(-0.09, 0.09, (4, 2)) * size
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     free = (side - size) / 2
     corners = corners @ turn.T + side / 2 + generator.uniform(-free, free, 2) * 0.8
@@ -115,7 +124,8 @@ def _background(generator: np.random.Generator, side: int) -> NDArray[np.float32
     else:
         cells = generator.random((4, 4)).astype(np.float32)
         mix = cv2.resize(cells, (side, side), interpolation=cv2.INTER_CUBIC)[..., None]
-    return (one + (other - one) * mix).astype(np.float32)
+    blended: NDArray[np.float32] = (one + (other - one) * mix).astype(np.float32)
+    return blended
 
 
 @dataclass(frozen=True)
@@ -127,9 +137,18 @@ class Drawn:
     pictures: int
 
 
-def draw_pictures(folder: Path, *, side: int = 64, per_train: int = 20, per_query: int = 3, per_gallery: int = 5,
-                  test_share: float = 0.25, seed: int = 0) -> Drawn:  # fmt: skip
-    """Draw all pictures into a folder with `train.txt`, `query.txt`, `gallery.txt`, and the names of the brands in `brands.txt`.
+def draw_pictures(
+    folder: Path,
+    *,
+    side: int = 64,
+    per_train: int = 20,
+    per_query: int = 3,
+    per_gallery: int = 5,
+    test_share: float = 0.25,
+    seed: int = 0,
+) -> Drawn:
+    """Draw all pictures into a folder with `train.txt`, `query.txt`, `gallery.txt`, and the names of the
+    brands in `brands.txt`.
 
     A share of the brands, chosen by the seed, is only in query and gallery.
     """
@@ -152,5 +171,7 @@ def draw_pictures(folder: Path, *, side: int = 64, per_train: int = 20, per_quer
                 number += 1
     for part, (paths, labels) in lists.items():
         write_list(folder / f"{part}.txt", Records(paths, np.array(labels, np.int64)), " ")
-    (folder / "brands.txt").write_text("".join(f"{i} {mark.name}\n" for i, mark in enumerate(marks)), encoding="utf-8")
+    (folder / "brands.txt").write_text(
+        "".join(f"{i} {mark.name}\n" for i, mark in enumerate(marks)), encoding="utf-8"
+    )
     return Drawn(len(marks) - len(test), len(test), sum(len(paths) for paths, _ in lists.values()))

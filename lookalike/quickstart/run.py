@@ -39,7 +39,9 @@ BATCHES_FOR_STATISTICS = 20
 
 @dataclass
 class Results:
-    """What the quickstart reached on brands that it never trained on, in percent, and where it wrote its report."""
+    """What the quickstart reached on brands that it never trained on, in percent, and where it wrote its
+    report.
+    """
 
     recall1_pixels: float
     mAP_pixels: float
@@ -51,14 +53,17 @@ class Results:
     report: str
 
 
-def quickstart(folder: str | Path = "quickstart", overrides: list[str] | None = None, seed: int = 0) -> Results:
+def quickstart(
+    folder: str | Path = "quickstart", overrides: list[str] | None = None, seed: int = 0
+) -> Results:
     """Draw pictures, train, score before and after, export, make a gallery, search it, write the report."""
     started = time.perf_counter()
     folder = Path(folder)
     _empty(folder)
     logger.info("1/5 drawing pictures of brand marks")
     drawn = draw_pictures(folder / "pictures", seed=seed)
-    recipe = load_recipe(RECIPE, [*_paths(folder), f"Global.seed={seed}", *(overrides or [])])
+    classes = f"Arch.Head.class_num={drawn.train_brands}"
+    recipe = load_recipe(RECIPE, [*_paths(folder), classes, f"Global.seed={seed}", *(overrides or [])])
     logger.info(f"2/5 scoring before training, on {drawn.test_brands} brands that it will never see")
     pixels = _score_pixels(folder / "pictures")
     before = _score_untrained(recipe)
@@ -72,9 +77,12 @@ def quickstart(folder: str | Path = "quickstart", overrides: list[str] | None = 
     logger.info("5/5 making a gallery of the unseen brands and searching it")
     found = _search(folder, exported.folder)
     results = Results(
-        *_percent(pixels), *_percent(before), *_percent(trained.metrics),
-        seconds=round(time.perf_counter() - started, 1), report=str((folder / "report.html").resolve()),
-    )  # fmt: skip
+        *_percent(pixels),
+        *_percent(before),
+        *_percent(trained.metrics),
+        seconds=round(time.perf_counter() - started, 1),
+        report=str((folder / "report.html").resolve()),
+    )
     state = folder / "output" / "RecModel" / "latest" / "state" / "training.json"
     history = json.loads(state.read_text(encoding="utf-8"))["history"]
     write_summary(folder / "report.html", asdict(results), drawn, history, found)
@@ -86,7 +94,9 @@ def _empty(folder: Path) -> None:
     """Remove what an earlier quickstart left, and nothing else."""
     marker = folder / ".lookalike-quickstart"
     if folder.exists() and any(folder.iterdir()) and not marker.is_file():
-        raise UserError(f"{folder} holds files that are not the quickstart's; choose another folder with --out")
+        raise UserError(
+            f"{folder} holds files that are not the quickstart's; choose another folder with --out"
+        )
     for name in ("pictures", "output", "inference", "brands.gallery"):
         shutil.rmtree(folder / name, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
@@ -110,20 +120,28 @@ def _percent(metrics: dict[str, float]) -> tuple[float, float]:
 def _score_pixels(pictures: Path) -> dict[str, float]:
     """Pixel matching: the picture shrunk to 16 x 16, mean removed, compared by cosine."""
 
-    def vectors(records: Records) -> np.ndarray:
-        small = [cv2.resize(decode_image(path), (16, 16), interpolation=cv2.INTER_AREA) for path in records.paths]
+    def vectors(records: Records) -> Any:
+        small = [
+            cv2.resize(decode_image(path), (16, 16), interpolation=cv2.INTER_AREA) for path in records.paths
+        ]
         flat = np.stack(small).reshape(len(small), -1).astype(np.float32)
         flat -= flat.mean(axis=1, keepdims=True)
         return flat / np.linalg.norm(flat, axis=1, keepdims=True).clip(1e-6)
 
     query, gallery = (_records(pictures, part) for part in ("query", "gallery"))
-    result = evaluate_retrieval(vectors(query), query.labels, vectors(gallery), gallery.labels, metrics=("recall@1", "mAP"))
+    result = evaluate_retrieval(
+        vectors(query), query.labels, vectors(gallery), gallery.labels, metrics=("recall@1", "mAP")
+    )
     return {"recall1": result["recall@1"], "mAP": result["mAP"]}
 
 
 def _records(pictures: Path, part: str) -> Records:
     return read_records(
-        {"name": "ImageNetDataset", "image_root": str(pictures), "cls_label_path": str(pictures / f"{part}.txt")}
+        {
+            "name": "ImageNetDataset",
+            "image_root": str(pictures),
+            "cls_label_path": str(pictures / f"{part}.txt"),
+        }
     )
 
 
@@ -138,8 +156,13 @@ def _score_untrained(recipe: Recipe) -> dict[str, float]:
     return score(model, recipe, benchmark, device).metrics
 
 
-def measure_batch_norms(model: RecModel, loader: Any, batches: int, move: Callable[[torch.Tensor], torch.Tensor]) -> None:
-    """Replace the running statistics of all batch norms by their means over some batches; no weight changes."""
+def measure_batch_norms(
+    model: RecModel, loader: Any, batches: int, move: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    """Replace the running statistics of all batch norms by their means over some batches.
+
+    No weight changes.
+    """
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -158,7 +181,9 @@ def measure_batch_norms(model: RecModel, loader: Any, batches: int, move: Callab
 def _search(folder: Path, model: str) -> list[Found]:
     """Enrol the gallery of unseen brands and search it with every query."""
     pictures = folder / "pictures"
-    names = dict(line.split(" ", 1) for line in (pictures / "brands.txt").read_text(encoding="utf-8").splitlines())
+    names = dict(
+        line.split(" ", 1) for line in (pictures / "brands.txt").read_text(encoding="utf-8").splitlines()
+    )
     query, enrolled = (_records(pictures, part) for part in ("query", "gallery"))
     gallery = Gallery.create(folder / "brands.gallery", Embedder(model))
     gallery.add(enrolled.paths, [names[str(label)] for label in enrolled.labels.tolist()])

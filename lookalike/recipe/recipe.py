@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from lookalike.core.component import Place, Section, SectionList
+from lookalike.core.errors import UserError
 from lookalike.core.log import warn_once
 from lookalike.recipe.checking import check
 from lookalike.recipe.global_keys import Global
@@ -55,6 +56,20 @@ class Recipe:
         recipe = cls(form.global_, form.amp, form.ema, form.index_process, tree, name)
         recipe._settle()
         return recipe
+
+    @property
+    def weights(self) -> str | None:
+        """Weights of the whole model: `Global.pretrained_model`, else those of `Global.checkpoints`.
+
+        Raises UserError for `pretrained_model: True`, which names none.
+        """
+        named = self.global_.pretrained_model
+        if named is True:
+            raise UserError(
+                f"{self.name}: Global.pretrained_model is True, which names no weights: write a path or "
+                "URL, or Arch.Backbone.pretrained: True for those of the backbone"
+            )
+        return named or self.global_.checkpoints
 
     @property
     def arch(self) -> Section:

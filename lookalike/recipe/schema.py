@@ -89,7 +89,8 @@ class Arch(Part):
     head_feature_from: Literal["neck", "backbone"] = "neck"
     freeze: str | list[str] | None = Field(None, description="Parts of the model that are not trained")
     freeze_norm_statistics: bool | Literal["all"] = Field(
-        True, description="Batch norms that keep their statistics: of frozen parts, of none, or all of the backbone"
+        True,
+        description="Batch norms that keep their statistics: of frozen parts, none, or all",
     )
     backbone: Annotated[Any, OfKind("backbone")] = Field(alias="Backbone")
     stop_layer: StopLayer | None = Field(None, alias="BackboneStopLayer")

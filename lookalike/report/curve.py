@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 860, 260, 46, 30, 14, 90
 
 
-def curve(lines: dict[str, Sequence[tuple[float, float]]], below: str, unit: str = "") -> str:
+def curve(lines: Mapping[str, Sequence[tuple[float, float]]], below: str, unit: str = "") -> str:
     """Lines of (x, y) on common axes, each with its name at its end. `below` names the x axis.
 
     Raises ValueError when no line has a point.
@@ -27,18 +27,28 @@ def curve(lines: dict[str, Sequence[tuple[float, float]]], below: str, unit: str
     for step in range(5):
         value = y_high * step / 4
         _, y = place(x_low, value)
-        parts.append(f"<line x1='{LEFT}' x2='{WIDTH - RIGHT}' y1='{y:.1f}' y2='{y:.1f}' stroke='var(--line)'/>")
-        parts.append(f"<text x='{LEFT - 8}' y='{y + 4:.1f}' text-anchor='end'>{value:g}{html.escape(unit)}</text>")
+        parts.append(
+            f"<line x1='{LEFT}' x2='{WIDTH - RIGHT}' y1='{y:.1f}' y2='{y:.1f}' stroke='var(--line)'/>"
+        )
+        parts.append(
+            f"<text x='{LEFT - 8}' y='{y + 4:.1f}' text-anchor='end'>{value:g}{html.escape(unit)}</text>"
+        )
     for x in sorted({x_low, x_high}):
         parts.append(f"<text x='{place(x, 0)[0]:.1f}' y='{HEIGHT - 10}' text-anchor='middle'>{x:g}</text>")
-    parts.append(f"<text x='{(LEFT + WIDTH - RIGHT) / 2}' y='{HEIGHT - 10}' text-anchor='middle'>{html.escape(below)}</text>")
+    parts.append(
+        f"<text x='{(LEFT + WIDTH - RIGHT) / 2}' y='{HEIGHT - 10}' text-anchor='middle'>"
+        f"{html.escape(below)}</text>"
+    )
     for (name, line), colour in zip(lines.items(), ("--main", "--right", "--wrong", "--soft"), strict=False):
         if not line:
             continue
         path = " ".join(f"{px:.1f},{py:.1f}" for px, py in (place(x, y) for x, y in line))
         parts.append(f"<polyline points='{path}' fill='none' stroke='var({colour})' stroke-width='2.5'/>")
         end_x, end_y = place(*line[-1])
-        parts.append(f"<text x='{end_x + 8:.1f}' y='{end_y + 4:.1f}' style='fill:var({colour})'>{html.escape(name)}</text>")
+        parts.append(
+            f"<text x='{end_x + 8:.1f}' y='{end_y + 4:.1f}' style='fill:var({colour})'>"
+            f"{html.escape(name)}</text>"
+        )
     return f"<div class='card'>{''.join(parts)}</svg></div>"
 
 

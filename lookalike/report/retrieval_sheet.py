@@ -1,4 +1,7 @@
-"""Queries with the pictures that were found for them, right and wrong marked: where people would rather look."""
+"""Queries with the pictures that were found for them, right and wrong marked:
+
+where people would rather look.
+"""
 
 from __future__ import annotations
 
@@ -33,4 +36,5 @@ def retrieval_sheet(found: Sequence[Found], columns: int = 5) -> str:
 
 def _figure(path: str, caption: str, kind: str) -> str:
     text = html.escape(caption)
-    return f"<figure class='{kind}'><img src='{picture_source(path)}' alt='{text}'><figcaption>{text}</figcaption></figure>"
+    picture = f"<img src='{picture_source(path)}' alt='{text}'>"
+    return f"<figure class='{kind}'>{picture}<figcaption>{text}</figcaption></figure>"

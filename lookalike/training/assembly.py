@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from pathlib import Path
+
 import numpy as np
 import torch
 
@@ -46,14 +47,15 @@ def seed_of(recipe: Recipe) -> int:
 def seed_everything(seed: int) -> None:
     """Seed torch, NumPy and Python."""
     torch.manual_seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 (for libraries that draw from the global generator)
+    np.random.seed(seed % 2**32)
     random.seed(seed)
 
 
 def assemble_model(recipe: Recipe, device: torch.device, weights: str | None) -> RecModel:
     """The model of a recipe on its device, with the weights that a path or URL names, if any.
 
-    Weights of the whole model make the backbone's own pretrained ones needless, so those are not fetched then.
+    Weights of the whole model make the backbone's own pretrained ones needless, so those are not fetched
+    then.
     """
     model = build_model(recipe.arch, recipe.global_.reference_behaviour, pretrained=not weights)
     if weights:
@@ -62,14 +64,18 @@ def assemble_model(recipe: Recipe, device: torch.device, weights: str | None) ->
 
 
 def to_device(model: RecModel, device: torch.device) -> RecModel:
-    """Move a model; on CPU and CUDA its convolutions get the channels-last layout, which is the faster one there."""
+    """Move a model. On CPU and CUDA its convolutions get the channels-last layout, the faster one there."""
+    model.to(device)
     if device.type in ("cpu", "cuda"):
-        return model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return model.to(device)
+        model.to(memory_format=torch.channels_last)
+    return model
 
 
 def training_loader(recipe: Recipe) -> Loader:
-    """The loader of `DataLoader.Train`. Raises UserError where the recipe has none or its labels do not fit the head."""
+    """The loader of `DataLoader.Train`.
+
+    Raises UserError where the recipe has none or its labels do not fit the head.
+    """
     if recipe.data is None or recipe.data.Train is None:
         raise UserError(f"{recipe.name}: there is no DataLoader.Train, nothing to train on")
     loader = build_loader(
@@ -85,7 +91,9 @@ def training_loader(recipe: Recipe) -> Loader:
     if head.get("class_num") is not None:
         check_labels(loader.records, int(head["class_num"]))
     records = loader.records
-    logger.info(f"train: {len(records)} images of {records.num_classes} classes, {len(loader)} batches an epoch")
+    logger.info(
+        f"train: {len(records)} images of {records.num_classes} classes, {len(loader)} batches an epoch"
+    )
     return loader
 
 

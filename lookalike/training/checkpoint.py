@@ -1,38 +1,45 @@
-"""Checkpoints: a folder with the weights to use and, under `state/`, all that a resumed run needs to go on exactly.
+"""Checkpoints: a folder with the weights to use and, under `state/`, all that a resumed run needs to go on
+exactly.
 
     latest/
       model.safetensors        the weights to use: the averaged ones where the recipe has EMA
       state/
         training.json          epoch, step, best figure and what else is plain numbers
-        training.pt            optimizer, schedule, loss scaler and random generators (tensors; read with weights_only)
-        model.safetensors      the raw weights, where the recipe has EMA
-        loss.safetensors       weights of losses that have any
+        training.pt            optimizer, schedule, loss scaler and random generators (tensors; read with
+        weights_only) model.safetensors      the raw weights, where the recipe has EMA loss.safetensors
+        weights of losses that have any
 
 Files are written beside their place and renamed into it, so a crash leaves the older checkpoint.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import shutil
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lookalike.core import process
-from lookalike.core.errors import UserError
+from lookalike.core.errors import LookalikeError, UserError
 from lookalike.core.files import atomic_folder, recover_folder, write_json
 
 
 @dataclass
 class Progress:
-    """Where a run stands. `epoch` counts from 1; `batches_done` counts the batches of that epoch that are finished."""
+    """Where a run stands.
+
+    `epoch` counts from 1; `batches_done` counts the batches of that epoch that are finished.
+    """
 
     epoch: int = 1
     batches_done: int = 0
@@ -47,7 +54,7 @@ class Progress:
 
 def random_state(device: torch.device) -> dict[str, Any]:
     """The state of every random generator that training draws from, as tensors and numbers."""
-    kind, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 (libraries draw from the global one)
+    _, keys, position, has_gauss, cached = np.random.get_state()
     version, internal, gauss = random.getstate()
     state: dict[str, Any] = {
         "torch": torch.get_rng_state(),
@@ -63,7 +70,7 @@ def restore_random_state(state: dict[str, Any], device: torch.device) -> None:
     """Put the random generators back where `random_state` found them."""
     torch.set_rng_state(state["torch"])
     keys, position, has_gauss, cached = state["numpy"]
-    np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), position, has_gauss, cached))  # noqa: NPY002
+    np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), position, has_gauss, cached))
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal.tolist()), gauss))
     if device.type == "cuda" and "cuda" in state:
@@ -81,48 +88,70 @@ def save_checkpoint(
     averaged: dict[str, Tensor] | None,
     recipe_text: str,
 ) -> None:
-    """Write a checkpoint folder; only the main process writes. Raises UserError when the disk refuses."""
+    """Write a checkpoint folder; only the main process writes.
+
+    Raises LookalikeError when the disk refuses; the older checkpoint is unharmed then.
+    """
     if not process.is_main():
         return
     raw = _plain(model.state_dict())
-    try:
-        with atomic_folder(folder) as part:
-            state = part / "state"
-            state.mkdir()
-            save_file(_plain(averaged) if averaged is not None else raw, part / "model.safetensors")
-            if averaged is not None:
-                save_file(raw, state / "model.safetensors")
-            if loss_state := _plain(loss.state_dict()):
-                save_file(loss_state, state / "loss.safetensors")
-            training = {
-                "optimizers": optimizers.state_dict(),
-                "scaler": scaler.state_dict(),
-                "random": random_states,
-            }
-            torch.save(training, state / "training.pt")
-            write_json(state / "training.json", asdict(progress))
-            (part / "recipe.yaml").write_text(recipe_text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"the checkpoint {folder} could not be written: {error.strerror or error}") from error
+    with _told_in_words(folder), atomic_folder(folder) as part:
+        state = part / "state"
+        state.mkdir()
+        save_file(_plain(averaged) if averaged is not None else raw, part / "model.safetensors")
+        if averaged is not None:
+            save_file(raw, state / "model.safetensors")
+        if loss_state := _plain(loss.state_dict()):
+            save_file(loss_state, state / "loss.safetensors")
+        training = {
+            "optimizers": optimizers.state_dict(),
+            "scaler": scaler.state_dict(),
+            "random": random_states,
+        }
+        with open(state / "training.pt", "wb") as file:
+            torch.save(training, file)
+        write_json(state / "training.json", asdict(progress))
+        (part / "recipe.yaml").write_text(recipe_text, encoding="utf-8")
 
 
-def link_checkpoint(source: Path, target: Path) -> None:
-    """Give a checkpoint a second name (`best_model`, `epoch_3`) without keeping the optimizer's state twice."""
+def copy_checkpoint(source: Path, target: Path) -> None:
+    """Give a checkpoint a second name (`best_model`, `epoch_3`). Raises LookalikeError when the disk refuses."""
     if not process.is_main():
         return
-    with atomic_folder(target) as part:
+    with _told_in_words(target), atomic_folder(target) as part:
         shutil.copytree(source, part, dirs_exist_ok=True)
 
 
+@contextlib.contextmanager
+def _told_in_words(folder: Path) -> Iterator[None]:
+    """A disk that refuses, as one sentence, whichever library noticed it."""
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError) as error:
+        cause: BaseException = error
+        if isinstance(error, RuntimeError) and isinstance(error.__context__, OSError):
+            cause = error.__context__  # torch.save hides the reason behind a message of its own
+        reason = (cause.strerror if isinstance(cause, OSError) else None) or str(cause).splitlines()[0]
+        kept = f"; the older {folder.name} is unharmed" if folder.is_dir() else ""
+        raise LookalikeError(f"the checkpoint {folder} could not be written: {reason}{kept}") from error
+
+
 def resume_folder(path: str) -> Path:
-    """The checkpoint folder that `Global.checkpoints` names. Raises UserError when there is none to resume from."""
+    """The checkpoint folder that `Global.checkpoints` names.
+
+    Raises UserError when there is none to resume from.
+    """
     folder = Path(path)
     recover_folder(folder)
     if not folder.is_dir():
         raise UserError(f"Global.checkpoints: there is no checkpoint folder {folder} to resume from")
     for needed in ("model.safetensors", "state/training.json", "state/training.pt"):
         if not (folder / needed).is_file():
-            hint = "; to start from its weights use Global.pretrained_model" if needed != "model.safetensors" else ""
+            hint = (
+                "; to start from its weights use Global.pretrained_model"
+                if needed != "model.safetensors"
+                else ""
+            )
             raise UserError(f"Global.checkpoints: {folder} cannot be resumed, it has no {needed}{hint}")
     return folder
 
@@ -130,9 +159,11 @@ def resume_folder(path: str) -> Path:
 def load_checkpoint(
     folder: Path, model: nn.Module, loss: nn.Module, optimizers: Any, scaler: Any, device: torch.device
 ) -> tuple[Progress, dict[str, Tensor] | None]:
-    """Restore everything from a checkpoint folder. Returns where the run stood and the averaged weights, if any.
+    """Restore everything from a checkpoint folder. Returns where the run stood and the averaged weights, if
+    any.
 
-    Raises UserError when the checkpoint belongs to another model, or was written by another number of processes.
+    Raises UserError when the checkpoint belongs to another model, or was written by another number of
+    processes.
     """
     raw_file = folder / "state" / "model.safetensors"
     averaged = load_file(folder / "model.safetensors") if raw_file.is_file() else None
@@ -143,7 +174,9 @@ def load_checkpoint(
             loss.load_state_dict(load_file(folder / "state" / "loss.safetensors"))
     except RuntimeError as error:
         first = str(error).strip().splitlines()[-1].strip()
-        raise UserError(f"Global.checkpoints: {folder} belongs to another model than this recipe's: {first}") from None
+        raise UserError(
+            f"Global.checkpoints: {folder} belongs to another model than this recipe's: {first}"
+        ) from None
     training = torch.load(folder / "state" / "training.pt", map_location="cpu", weights_only=True)
     optimizers.load_state_dict(training["optimizers"])
     scaler.load_state_dict(training["scaler"])

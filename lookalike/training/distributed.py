@@ -1,14 +1,18 @@
-"""Devices and process groups: which device a run uses, and the little that its processes say to each other."""
+"""Devices and process groups:
+
+which device a run uses, and the little that its processes say to each other.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from lookalike.core import process
 from lookalike.core.errors import UserError
@@ -39,7 +43,10 @@ def choose_device(name: str, require_gpu: bool = False) -> torch.device:
 
 @contextlib.contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
-    """Join the processes that `torchrun` started (gloo on CPU, NCCL on GPU); nothing to do for a single one."""
+    """Join the processes that `torchrun` started (gloo on CPU, NCCL on GPU).
+
+    Nothing to do for a single one.
+    """
     if process.world_size() == 1 or dist.is_initialized():
         yield
         return
@@ -76,6 +83,13 @@ def gather_objects(value: Any) -> list[Any]:
     gathered: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(gathered, value)
     return gathered
+
+
+def share(tensors: Iterable[Tensor]) -> None:
+    """Give every process the values that the first one has, in place."""
+    if dist.is_initialized():
+        for tensor in tensors:
+            dist.broadcast(tensor, src=0)
 
 
 def barrier() -> None:

@@ -10,10 +10,12 @@ from torch import Tensor, nn
 
 
 class ExponentialMovingAverage:
-    """average = d · average + (1 - d) · weight after every optimizer step, over the whole state (buffers included).
+    """average = d · average + (1 - d) · weight after every optimizer step, over the whole state (buffers
+    included).
 
-    With `warmup`, d = min(decay, (1 + n) / (10 + n)) at step n (the rule of TensorFlow's ExponentialMovingAverage), so that
-    a short run does not keep its random start; the reference has none, and it is off by default. Integer buffers are copied.
+    With `warmup`, d = min(decay, (1 + n) / (10 + n)) at step n (the rule of TensorFlow's
+    ExponentialMovingAverage), so that a short run does not keep its random start; the reference has none, and
+    it is off by default. Integer buffers are copied.
     """
 
     def __init__(self, model: nn.Module, decay: float = 0.9999, warmup: bool = False) -> None:

@@ -10,20 +10,28 @@ import torch
 from lookalike.core.errors import UserError
 from lookalike.core.log import warn_once
 
-_DTYPES = {"bfloat16": torch.bfloat16, "bf16": torch.bfloat16, "float16": torch.float16, "fp16": torch.float16}
+_DTYPES = {
+    "bfloat16": torch.bfloat16,
+    "bf16": torch.bfloat16,
+    "float16": torch.float16,
+    "fp16": torch.float16,
+}
 
 
 class Precision:
     """Autocast for the forward pass and, for float16, a scaler of the loss.
 
-    Level O1 and O2 both keep float32 weights and cast operation by operation. The type is float16 on CUDA and bfloat16 on
-    the CPU unless `AMP.dtype` says otherwise. `scale_loss` and `use_dynamic_loss_scaling` matter for float16 only.
+    Level O1 and O2 both keep float32 weights and cast operation by operation. The type is float16 on CUDA and
+    bfloat16 on the CPU unless `AMP.dtype` says otherwise. `scale_loss` and `use_dynamic_loss_scaling` matter
+    for float16 only.
     """
 
     def __init__(self, amp: Any | None, device: torch.device) -> None:
         self.device = device
         self.enabled = amp is not None and bool(amp.use_amp)
-        name = (amp.dtype if amp is not None else None) or ("float16" if device.type == "cuda" else "bfloat16")
+        name = (amp.dtype if amp is not None else None) or (
+            "float16" if device.type == "cuda" else "bfloat16"
+        )
         if name not in _DTYPES:
             raise UserError(f"AMP.dtype is '{name}'; accepted are bfloat16 and float16")
         self.dtype = _DTYPES[name]

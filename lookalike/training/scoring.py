@@ -40,7 +40,8 @@ class Benchmark:
 def build_benchmark(recipe: Recipe, block: str = "Eval", training: Records | None = None) -> Benchmark | None:
     """The loaders of `DataLoader.Eval` or `DataLoader.Validation`, None where the recipe has no such block.
 
-    One data set (a block with `dataset`, or one entry such as Query) means that the query is also the gallery.
+    One data set (a block with `dataset`, or one entry such as Query) means that the query is also the
+    gallery.
     """
     section = getattr(recipe.data, block, None) if recipe.data is not None else None
     if section is None:
@@ -50,7 +51,9 @@ def build_benchmark(recipe: Recipe, block: str = "Eval", training: Records | Non
     else:
         sets = {key: value for key, value in section.items() if value is not None}
     if len(sets) > 1 and not {"Query", "Gallery"} <= set(sets):
-        raise section.place.error(f"needs Query and Gallery, or one data set that is both; it has {', '.join(sets)}")
+        raise section.place.error(
+            f"needs Query and Gallery, or one data set that is both; it has {', '.join(sets)}"
+        )
     if not sets:
         return None
 
@@ -75,14 +78,20 @@ def build_benchmark(recipe: Recipe, block: str = "Eval", training: Records | Non
     if training is not None and recipe.loss_eval and recipe.arch.get("Head"):
         classes = recipe.arch["Head"].get("class_num")
         if labels_are_training_classes(training, benchmark.query.records, classes):
-            benchmark.loss = build_loss(recipe.loss_eval, reference_behaviour=recipe.global_.reference_behaviour)
+            benchmark.loss = build_loss(
+                recipe.loss_eval, reference_behaviour=recipe.global_.reference_behaviour
+            )
         else:
-            warn_once(f"Loss.Eval is not applicable: the classes of DataLoader.{block} are not those of training")
+            warn_once(
+                f"Loss.Eval is not applicable: the classes of DataLoader.{block} are not those of training"
+            )
     return benchmark
 
 
 def encoder(model: RecModel, recipe: Recipe, device: torch.device, with_logits: bool = False) -> Encode:
-    """The function that turns a batch of pictures into features, or into all outputs of the model for a loss."""
+    """The function that turns a batch of pictures into features, or into all outputs of the model for a
+    loss.
+    """
     use_amp = recipe.amp is not None and recipe.amp.use_fp16_test
     precision = Precision(recipe.amp if use_amp else None, device)
     key = recipe.global_.retrieval_feature_from
@@ -99,7 +108,9 @@ def encoder(model: RecModel, recipe: Recipe, device: torch.device, with_logits: 
     return encode
 
 
-def score(model: RecModel, recipe: Recipe, benchmark: Benchmark, device: torch.device, **options: Any) -> Evaluation:
+def score(
+    model: RecModel, recipe: Recipe, benchmark: Benchmark, device: torch.device, **options: Any
+) -> Evaluation:
     """Score a model on a benchmark, in evaluation mode; it is left in the mode it was in."""
     settings = recipe.global_
     if settings.re_ranking:
@@ -132,7 +143,8 @@ def score(model: RecModel, recipe: Recipe, benchmark: Benchmark, device: torch.d
 def evaluate(recipe: Recipe, **options: Any) -> Evaluation:
     """Score the weights of `Global.pretrained_model` (or `Global.checkpoints`) on `DataLoader.Eval`.
 
-    Returns the figures as fractions, as the reference does. Raises UserError where the recipe has nothing to score on.
+    Returns the figures as fractions, as the reference does. Raises UserError where the recipe has nothing to
+    score on.
     """
     require_paths(recipe, ("Global", "DataLoader.Eval"))
     device = prepare_process(recipe)
@@ -140,5 +152,5 @@ def evaluate(recipe: Recipe, **options: Any) -> Evaluation:
         benchmark = build_benchmark(recipe)
         if benchmark is None:
             raise UserError(f"{recipe.name}: there is no DataLoader.Eval, nothing to score on")
-        model = assemble_model(recipe, device, recipe.global_.pretrained_model or recipe.global_.checkpoints)
+        model = assemble_model(recipe, device, recipe.weights)
         return score(model, recipe, benchmark, device, **options)

@@ -89,7 +89,10 @@ def duration(seconds: float) -> str:
 
 
 class Tracker:
-    """Sends the figures of a run to the log, the progress bar and TensorBoard. Only the main process speaks."""
+    """Sends the figures of a run to the log, the progress bar and TensorBoard.
+
+    Only the main process speaks.
+    """
 
     def __init__(self, folder: Path, total_batches: int, tensorboard: bool) -> None:
         self.main = process.is_main()
@@ -111,27 +114,38 @@ class Tracker:
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
             self._bar = Progress(
-                TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeRemainingColumn(),
-                TextColumn("{task.fields[figures]}"), console=Console(stderr=True), transient=True,
-            )  # fmt: skip
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=20),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[figures]}"),
+                console=Console(stderr=True),
+                transient=True,
+            )
             self._task = self._bar.add_task("train", total=self.total, figures="")
             self._bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._bar is not None:
             self._bar.stop()
         if self.writer is not None:
             self.writer.close()
 
-    def batch(self, epoch: int, epochs: int, done: int, lr: float, losses: dict[str, float], clock: Clock) -> None:
+    def batch(
+        self, epoch: int, epochs: int, done: int, lr: float, losses: dict[str, float], clock: Clock
+    ) -> None:
         """Move the bar; `done` counts the batches of the whole run."""
         if self._bar is not None:
             figures = (
                 f"{spell(losses)}  lr {lr:.2e}  {clock.images_per_second:.0f} images/s, "
                 f"{100 * clock.reader_share:.0f} % waiting for pictures"
             )
-            self._bar.update(self._task, completed=done, description=f"epoch {epoch}/{epochs}", figures=figures)
+            self._bar.update(
+                self._task, completed=done, description=f"epoch {epoch}/{epochs}", figures=figures
+            )
 
     def lines(self, epoch: int, epochs: int, batch: int, batches: int, lr: float, losses: dict[str, float],
               clock: Clock, iteration: int) -> None:  # fmt: skip

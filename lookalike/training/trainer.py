@@ -58,8 +58,9 @@ class TrainResult:
 def train(recipe: Recipe) -> TrainResult:
     """Train the model of a recipe and score it.
 
-    Writes `output_dir/RecModel/{latest,best_model,epoch_N}`, `train.log` and TensorBoard events. Resumes exactly from
-    `Global.checkpoints`. Ctrl-C and SIGTERM end the run after the batch in work, with a checkpoint to resume from.
+    Writes `output_dir/RecModel/{latest,best_model,epoch_N}`, `train.log` and TensorBoard events. Resumes
+    exactly from `Global.checkpoints`. Ctrl-C and SIGTERM end the run after the batch in work, with a
+    checkpoint to resume from.
 
     Raises UserError for input that cannot work and LookalikeError where a loss becomes NaN or infinite.
     """
@@ -103,7 +104,7 @@ class Trainer:
             logger.warning("the recipe has no DataLoader.Eval: the model is trained but not scored")
 
         if resume is None:
-            self.model = assemble_model(recipe, device, settings.pretrained_model)
+            self.model = assemble_model(recipe, device, recipe.weights)
         else:  # every weight comes from the checkpoint
             self.model = to_device(build_model(recipe.arch, reference, pretrained=False), device)
         self.loss = build_loss(recipe.loss_train, reference_behaviour=reference).to(device)
@@ -137,18 +138,21 @@ class Trainer:
         with self._signals(), Tracker(self.folder, total, self.settings.tensorboard) as tracker:
             self.tracker = tracker
             logger.info(self._introduction())
-            while self.progress.epoch <= self.epochs and self.stop_signal is None:
+            while self.progress.epoch <= self.epochs and not self._agreed_to_stop():
                 images += self._epoch()
-            if self.stop_signal is None:
+            if not self._agreed_to_stop():
                 self._final_score()
         seconds = time.perf_counter() - started
         if self.stop_signal is not None:
             where = f"epoch {self.progress.epoch}, batch {self.progress.batches_done}"
             logger.warning(
-                f"stopped by {self.stop_signal} at {where}; go on with -o Global.checkpoints={self.folder / 'latest'}"
+                f"stopped by {self.stop_signal} at {where}; "
+                f"go on with -o Global.checkpoints={self.folder / 'latest'}"
             )
         else:
-            logger.info(f"done in {duration(seconds)}: {spell(self.last_metrics) or 'not scored'}; {self.folder}")
+            logger.info(
+                f"done in {duration(seconds)}: {spell(self.last_metrics) or 'not scored'}; {self.folder}"
+            )
         return TrainResult(
             folder=str(self.folder),
             epochs=self.progress.epoch - 1,
@@ -161,7 +165,8 @@ class Trainer:
             interrupted=self.stop_signal,
         )
 
-    # one epoch -----------------------------------------------------------------------------------------------------
+    # one epoch
+    # -----------------------------------------------------------------------------------------------------
 
     def _epoch(self) -> int:
         progress, every = self.progress, max(int(self.settings.print_batch_step), 1)
@@ -190,13 +195,11 @@ class Trainer:
                 if told:
                     self.tracker.lines(epoch, self.epochs, progress.batches_done, self.batches_per_epoch, lr,
                                        figures, self.clock, progress.iteration)  # fmt: skip
-            if at_update and distributed.any_process(self.stop_signal is not None):
-                self.stop_signal = self.stop_signal or "another process"
-                if progress.batches_done < self.batches_per_epoch:
-                    self._collect(pending, means)
-                    progress.loss_sums, progress.loss_count = means.sums, means.count
-                    self._save("latest")
-                    return images
+            if at_update and progress.batches_done < self.batches_per_epoch and self._agreed_to_stop():
+                self._collect(pending, means)
+                progress.loss_sums, progress.loss_count = means.sums, means.count
+                self._save("latest")
+                return images
             if progress.batches_done >= self.batches_per_epoch:
                 break
         self._collect(pending, means)
@@ -249,8 +252,13 @@ class Trainer:
 
     def _finish_epoch(self, epoch: int, means: dict[str, float]) -> None:
         """Evaluate where it is time, then write the checkpoints."""
+        # each process saw other pictures in its last batch: all score and keep the batch norms of the first one
+        distributed.share(self.model.buffers())
+        if self.ema is not None:
+            distributed.share(self.ema.average.values())
         logger.info(
-            f"[Train][Epoch {epoch}/{self.epochs}][Avg]{spell(means)}, ips: {self.clock.images_per_second:.2f} images/s"
+            f"[Train][Epoch {epoch}/{self.epochs}][Avg]{spell(means)}, "
+            f"ips: {self.clock.images_per_second:.2f} images/s"
         )
         self.progress.history.append({"epoch": epoch, **means, "lr": self.optimizers.learning_rate[0]})
         interval = max(int(self.settings.eval_interval), 1)
@@ -268,20 +276,21 @@ class Trainer:
         self.progress.loss_sums, self.progress.loss_count = {}, 0
         self._save("latest")
         if better:
-            checkpoints.link_checkpoint(self.folder / "latest", self.folder / "best_model")
+            checkpoints.copy_checkpoint(self.folder / "latest", self.folder / "best_model")
         interval = int(self.settings.save_interval)
         if interval > 0 and epoch % interval == 0:
-            checkpoints.link_checkpoint(self.folder / "latest", self.folder / f"epoch_{epoch}")
+            checkpoints.copy_checkpoint(self.folder / "latest", self.folder / f"epoch_{epoch}")
         distributed.barrier()
 
-    # scores --------------------------------------------------------------------------------------------------------
+    # scores
+    # --------------------------------------------------------------------------------------------------------
 
     def _score(self, benchmark: Benchmark, epoch: int) -> dict[str, float]:
         """Figures of the weights to use: the averaged ones where there is EMA, told beside the raw ones."""
         if self.ema is None:
             evaluation = score(self.model, self.recipe, benchmark, self.device)
         else:
-            if not self.recipe.ema.skip_raw_evaluation:
+            if self.recipe.ema is not None and not self.recipe.ema.skip_raw_evaluation:
                 raw = score(self.model, self.recipe, benchmark, self.device)
                 self.tracker.evaluated(epoch, f"{benchmark.name}, raw weights", raw.metrics)
             with self.ema.applied_to(self.model):
@@ -296,12 +305,12 @@ class Trainer:
     def _final_score(self) -> None:
         """Score `DataLoader.Eval` once at the end, unless the last epoch just did.
 
-        With a Validation block the model chosen on it is scored; without online evaluation the last one is, and it
-        becomes best_model.
+        With a Validation block the model chosen on it is scored; without online evaluation the last one is,
+        and it becomes best_model.
         """
         best = self.folder / "best_model"
         if self.online is None:
-            checkpoints.link_checkpoint(self.folder / "latest", best)
+            checkpoints.copy_checkpoint(self.folder / "latest", best)
             logger.info("no evaluation chose among the epochs: best_model is the last one")
         if self.benchmark is None or self.evaluated_epoch == self.epochs:
             return
@@ -309,12 +318,15 @@ class Trainer:
         if self.validation is not None and self.online is not None and best.is_dir():
             load_weights(self.model, str(best))
             evaluation = score(self.model, self.recipe, self.benchmark, self.device)
-            self.tracker.evaluated(self.progress.best_epoch or self.epochs, "Final, best_model", evaluation.metrics)
+            self.tracker.evaluated(
+                self.progress.best_epoch or self.epochs, "Final, best_model", evaluation.metrics
+            )
             self.last_metrics = dict(evaluation.metrics)
         else:
             self._score(self.benchmark, self.epochs)
 
-    # state ---------------------------------------------------------------------------------------------------------
+    # state --------------------------------------------------------------------------------------------------
+    # -------
 
     def _save(self, name: str) -> None:
         states = distributed.gather_objects(checkpoints.random_state(self.device))
@@ -345,15 +357,26 @@ class Trainer:
             f"best {self.progress.best_metric if self.progress.best_metric is not None else 'not yet known'}"
         )
 
-    # processes and signals -----------------------------------------------------------------------------------------
+    # processes and signals
+    # -----------------------------------------------------------------------------------------
+
+    def _agreed_to_stop(self) -> bool:
+        """Whether a signal reached any of the processes, so that all of them stop at the same point."""
+        if distributed.any_process(self.stop_signal is not None):
+            self.stop_signal = self.stop_signal or "another process"
+        return self.stop_signal is not None
 
     def _wrap(self) -> nn.Module:
         if process.world_size() == 1:
             return self.model
         ids = [self.device.index] if self.device.type == "cuda" else None
-        reads_logits = any("CELoss" in next(iter(entry)) for entry in self.recipe.loss_train if isinstance(entry, dict))
+        reads_logits = any(
+            "CELoss" in next(iter(entry)) for entry in self.recipe.loss_train if isinstance(entry, dict)
+        )
         return nn.parallel.DistributedDataParallel(
-            self.model, device_ids=ids, find_unused_parameters=bool(self.recipe.arch.get("Head")) and not reads_logits
+            self.model,
+            device_ids=ids,
+            find_unused_parameters=bool(self.recipe.arch.get("Head")) and not reads_logits,
         )
 
     def _no_sync(self) -> contextlib.AbstractContextManager[Any]:
@@ -377,7 +400,9 @@ class Trainer:
             if self.stop_signal is not None:
                 raise KeyboardInterrupt
             self.stop_signal = signal.Signals(number).name
-            logger.warning(f"{self.stop_signal}: finishing the batch and writing a checkpoint (again: stop at once)")
+            logger.warning(
+                f"{self.stop_signal}: finishing the batch and writing a checkpoint (again: stop at once)"
+            )
 
         try:
             before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -394,22 +419,26 @@ class Trainer:
         length = len(self.loader)
         wanted = int(self.settings.iter_per_epoch or length)
         if wanted > length:
-            raise UserError(f"Global.iter_per_epoch is {wanted}, but the training set gives {length} batches an epoch")
+            raise UserError(
+                f"Global.iter_per_epoch is {wanted}, but the training set gives {length} batches an epoch"
+            )
         batches = wanted // self.update_freq * self.update_freq
         if batches == 0:
             raise UserError(
-                f"an epoch has {wanted} batches, too few for one update (Global.update_freq {self.update_freq}): "
-                "use a smaller batch, or drop_last: False"
+                f"an epoch has {wanted} batches, too few for one update (Global.update_freq "
+                f"{self.update_freq}): use a smaller batch, or drop_last: False"
             )
         return batches
 
     def _introduction(self) -> str:
         parameters = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
         processes = f", {process.world_size()} processes" if process.world_size() > 1 else ""
-        precision = f", {str(self.precision.dtype).removeprefix('torch.')} autocast" if self.precision.enabled else ""
+        precision = (
+            f", {str(self.precision.dtype).removeprefix('torch.')} autocast" if self.precision.enabled else ""
+        )
         return (
-            f"training {parameters:,} parameters for {self.epochs} epochs of {self.batches_per_epoch} batches on "
-            f"{self.device}{processes}{precision}; seed {seed_of(self.recipe)}; {self.folder}"
+            f"training {parameters:,} parameters for {self.epochs} epochs of {self.batches_per_epoch} "
+            f"batches on {self.device}{processes}{precision}; seed {seed_of(self.recipe)}; {self.folder}"
         )
 
 

@@ -1,7 +1,7 @@
 """Reading the golden numbers of the reference.
 
-The folder is named by the environment variable LOOKALIKE_GOLDEN (default: ../shared/golden beside the repository). Tests run every
-case they find there, so another set in the same layout can take its place.
+The folder is named by the environment variable LOOKALIKE_GOLDEN (default: ../shared/golden beside the
+repository). Tests run every case they find there, so another set in the same layout can take its place.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ _ABSENT = f"no golden numbers at {FOLDER} (set LOOKALIKE_GOLDEN)"
 
 
 def present() -> bool:
-    """Whether the folder is there. Where LOOKALIKE_REQUIRE_GOLDEN is set, its absence is an error, not a skip."""
+    """Whether the folder is there.
+
+    Where LOOKALIKE_REQUIRE_GOLDEN is set, its absence is an error, not a skip.
+    """
     if FOLDER.is_dir():
         return True
     if os.environ.get("LOOKALIKE_REQUIRE_GOLDEN"):
@@ -48,8 +51,8 @@ def arrays(name: str) -> Any:
 def parametrize(name: str, missing: Any = None) -> Any:
     """`pytest.mark.parametrize("case", …)` over every case of a file.
 
-    `missing(case)` names the component of a case that does not exist here yet, or returns None; such a case is a strict
-    expected failure, so that it has to be turned on when the component arrives.
+    `missing(case)` names the component of a case that does not exist here yet, or returns None; such a case
+    is a strict expected failure, so that it has to be turned on when the component arrives.
     """
     found = cases(name)
     if not found:
@@ -84,7 +87,8 @@ def assert_close_to_max(actual: Any, expected: Any, rtol: float, what: str = "")
 def weightgen() -> ModuleType:
     """The generator of weights and inputs that lies beside the numbers."""
     specification = importlib.util.spec_from_file_location("weightgen", FOLDER / "weightgen.py")
-    assert specification and specification.loader
+    assert specification is not None
+    assert specification.loader is not None
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
     return module

@@ -24,7 +24,9 @@ def _recipe(pictures: Path, output: Path, workers: int = 0, **settings: Any) -> 
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("after", [2, 9], ids=["first epoch", "second epoch"])
-def test_resumed_run_equals_uninterrupted_run(pictures: Path, tmp_path: Path, workers: int, after: int) -> None:
+def test_resumed_run_equals_uninterrupted_run(
+    pictures: Path, tmp_path: Path, workers: int, after: int
+) -> None:
     whole = train(_recipe(pictures, tmp_path / "whole", workers))
     assert whole.interrupted is None
 
@@ -37,7 +39,10 @@ def test_resumed_run_equals_uninterrupted_run(pictures: Path, tmp_path: Path, wo
 
     assert resumed.iterations == whole.iterations
     assert differing_tensors(tmp_path / "whole/RecModel/latest", latest) == []
-    assert differing_tensors(tmp_path / "whole/RecModel/best_model", tmp_path / "parts/RecModel/best_model") == []
+    assert (
+        differing_tensors(tmp_path / "whole/RecModel/best_model", tmp_path / "parts/RecModel/best_model")
+        == []
+    )
     assert resumed.metrics == whole.metrics
     assert resumed.best_metric == whole.best_metric
     histories = [

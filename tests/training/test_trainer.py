@@ -52,7 +52,9 @@ def test_without_online_evaluation_the_end_is_scored_once(
         result = train(Recipe.from_dict(_values(pictures, tmp_path, eval_during_train=False)))
     assert sum("[Eval]" in record.message for record in caplog.records) == 1
     assert result.metrics
-    latest, best = (load_file(tmp_path / "RecModel" / name / "model.safetensors") for name in ("latest", "best_model"))
+    latest, best = (
+        load_file(tmp_path / "RecModel" / name / "model.safetensors") for name in ("latest", "best_model")
+    )
     assert all(torch.equal(latest[name], best[name]) for name in latest)
 
 

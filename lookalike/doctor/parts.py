@@ -1,0 +1,193 @@
+"""The components of a recipe, built one by one, so that each can tell what is wrong with it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from lookalike.core.component import Component
+from lookalike.core.errors import LookalikeError
+from lookalike.data import build_transforms
+from lookalike.doctor.findings import Report
+from lookalike.evaluation import build_metrics
+from lookalike.images import Preprocess
+from lookalike.loss import build_loss
+from lookalike.model import RecModel, build_backbone, build_head, build_model, build_neck, load_weights
+from lookalike.recipe import Recipe
+from lookalike.training.optimizers import Optimizers, build_optimizer
+
+
+@dataclass
+class Parts:
+    """What could be built; None where it could not."""
+
+    model: RecModel | None = None
+    loss: nn.Module | None = None
+
+
+def check_parts(recipe: Recipe, report: Report) -> Parts:
+    """Build model, losses and metrics of a recipe; nothing is fetched and nothing computed."""
+    parts = Parts(_model(recipe, report), _losses(recipe, report))
+    with report.catch("metric"):
+        build_metrics(recipe.metrics_eval)
+    if recipe.rec_pre_process is not None and recipe.rec_pre_process.get("transform_ops"):
+        with report.catch("RecPreProcess"):
+            Preprocess(recipe.rec_pre_process["transform_ops"])
+    return parts
+
+
+def _model(recipe: Recipe, report: Report) -> RecModel | None:
+    arch = recipe.arch
+    if not arch:
+        report.wrong("model", f"{recipe.name}: there is no Arch, so no model")
+        return None
+    channels, height, width = recipe.global_.image_shape
+    reference = recipe.global_.reference_behaviour
+    local = _local_weights(recipe, report)
+    try:
+        model = build_model(arch, reference, pretrained=local, image_shape=(channels, height, width))
+        size = model.embedding_size((channels, height, width))
+    except LookalikeError as error:
+        report.wrong("model", str(error))
+        _model_piece_by_piece(arch, reference, report)
+        return None
+    except (RuntimeError, ValueError, AssertionError) as error:
+        report.wrong(
+            "model",
+            f"{arch.place}: the model cannot run on pictures of Global.image_shape {[channels, height, width]}: "
+            f"{_first_line(error)}",
+        )
+        return None
+    report.right("model", _described(arch, model, size))
+    weights = recipe.global_.pretrained_model
+    if isinstance(weights, str) and weights and "://" not in weights and _exists(weights):
+        with report.catch("weights"):
+            loaded = load_weights(model, weights)
+            (report.right if not loaded.missing else report.doubtful)(
+                "weights", f"Global.pretrained_model: {loaded.table(rows=3)}"
+            )
+    return model
+
+
+def _described(arch: Mapping[str, Any], model: RecModel, size: int) -> str:
+    names = [Component.of(arch[key]).name for key in ("Backbone", "Neck", "Head") if arch.get(key)]
+    count = sum(parameter.numel() for parameter in model.parameters())
+    classes = f", {model.class_num} classes" if model.class_num else ""
+    return f"{' → '.join(names)}: embedding of {size} numbers{classes}, {count / 1e6:.2f} million parameters"
+
+
+def _model_piece_by_piece(arch: Mapping[str, Any], reference: bool, report: Report) -> None:
+    """A model fails with its first mistake; neck and head may have more."""
+    if arch.get("Backbone"):
+        with report.catch("model"):
+            build_backbone(arch["Backbone"], pretrained=False)
+    if arch.get("Neck"):
+        with report.catch("model"):
+            build_neck(arch["Neck"], reference_behaviour=reference)
+    if arch.get("Head"):
+        with report.catch("model"):
+            build_head(arch["Head"], reference_behaviour=reference)
+
+
+def _local_weights(recipe: Recipe, report: Report) -> bool:
+    """Whether the backbone's weights are a file that can be read here; others are told and not fetched."""
+    backbone = recipe.arch.get("Backbone")
+    wanted = backbone.get("pretrained") if isinstance(backbone, Mapping) else None
+    if not wanted:
+        return False
+    if isinstance(wanted, str) and "://" not in wanted:
+        return _exists(wanted)
+    whence = wanted if isinstance(wanted, str) else "where the network's authors publish them"
+    name = Component.of(backbone).name
+    report.right(
+        "weights",
+        f"Arch.Backbone.pretrained: those of {name} are fetched when training starts, from {whence}; not looked "
+        "at here",
+    )
+    return False
+
+
+def _exists(path: str) -> bool:
+    return any(Path(f"{path}{suffix}").exists() for suffix in ("", ".pdparams", ".safetensors", ".pth", ".pt"))
+
+
+def _losses(recipe: Recipe, report: Report) -> nn.Module | None:
+    reference = recipe.global_.reference_behaviour
+    if not recipe.loss_train:
+        report.wrong("loss", f"{recipe.name}: there is no loss to train with: list at least one under Loss.Train")
+        return None
+    before = len(report.problems)
+    for entries in (recipe.loss_train, recipe.loss_eval):
+        for entry in entries:
+            with report.catch("loss"):
+                build_loss([entry], reference_behaviour=reference)
+    if len(report.problems) > before:
+        return None
+    names = [Component.of(entry).name for entry in recipe.loss_train]
+    report.right("loss", " + ".join(names))
+    return build_loss(recipe.loss_train, reference_behaviour=reference)
+
+
+def check_transforms(block: Any, path: str, reference: bool, report: Report) -> None:
+    """Each operation of a block whose chain could not be built, by itself."""
+    dataset = block.get("dataset") if isinstance(block, Mapping) else None
+    operations = dataset.get("transform_ops") if isinstance(dataset, Mapping) else None
+    for index, operation in enumerate(operations or []):
+        text = ""
+        try:
+            build_transforms([operation], reference_behaviour=reference, path=f"{path}[{index}]")
+        except LookalikeError as error:
+            text = str(error)
+        if text and "stands after" not in text and "channel-first" not in text:  # true of the whole chain only
+            report.wrong("transforms", text)
+
+
+def check_optimizer(recipe: Recipe, parts: Parts, steps: int | None, report: Report) -> Optimizers | None:
+    """The optimizer with its schedule, for `steps` updates an epoch; where that is not known, for 1."""
+    settings = recipe.global_
+    with report.catch("optimizer"):
+        made = build_optimizer(
+            recipe.optimizer,
+            parts.model if parts.model is not None else nn.Linear(1, 1),
+            parts.loss,
+            epochs=settings.epochs,
+            steps_per_epoch=steps or 1,
+            reference_behaviour=settings.reference_behaviour,
+        )
+        for part in made.parts:
+            _schedule(part, settings.epochs, steps, report)
+        return made
+    return None
+
+
+def _schedule(part: Any, epochs: int, steps: int | None, report: Report) -> None:
+    schedule = part.schedule
+    last = epochs * (1 if schedule.by_epoch else (steps or 1)) - 1
+    warm = schedule.warmup_epoch
+    rates = [schedule.at(step) for step in (0, round(schedule.warmup_steps), last)]
+    if not all(math.isfinite(rate) for rate in rates):
+        report.wrong("optimizer", f"the learning rate becomes {max(rates)}: look at Optimizer.lr")
+        return
+    rise = f", warm-up of {warm:g} epoch{'s' if warm != 1 else ''} from {rates[0]:.2g}" if warm else ""
+    report.right(
+        "optimizer",
+        f"{part.name}: {type(schedule).__name__} of {rates[1]:.2g} to {rates[2]:.2g} at the end{rise}; {epochs} epochs"
+        + (f" of {steps} updates" if steps else ""),
+    )
+    if warm and warm >= epochs:
+        report.doubtful(
+            "optimizer",
+            f"Optimizer.lr: the warm-up is as long as the run ({epochs} epochs), so the learning rate only rises; "
+            "set warmup_epoch lower",
+        )
+    if max(rates) == 0:
+        report.doubtful("optimizer", "Optimizer.lr: the learning rate is 0, so nothing will be learned")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,175 @@
+"""embed, from the command line."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from lookalike import Embedder
+from tests.cli.conftest import Command
+
+
+@pytest.fixture
+def some(pictures: Path) -> list[Path]:
+    return sorted((pictures / "pictures" / "class 7").iterdir())
+
+
+def test_vectors_are_printed_by_name(command: Command, model: Path, some: list[Path]) -> None:
+    told = command("embed", model, *some[:2])
+    assert told.code == 0
+    found = re.findall(r"^(\S+): \[([^\]]*)\]", told.out, flags=re.MULTILINE)
+    assert [name for name, _ in found] == ["0.png", "1.png"]
+    printed = np.array([[float(number) for number in numbers.split()] for _, numbers in found])
+    np.testing.assert_allclose(printed, Embedder(model).encode(some[:2]), atol=1e-5)
+
+
+def test_folder_pattern_and_json(command: Command, model: Path, some: list[Path]) -> None:
+    folder = some[0].parent
+    whole = command("embed", model, folder, "--json").json()
+    assert whole["pictures"] == 8
+    assert whole["size"] == 16
+    assert list(whole["vectors"]) == [str(path) for path in some]
+    pattern = command("embed", model, f"{folder}/[01].png", "--json").json()
+    assert list(pattern["vectors"]) == [str(path) for path in some[:2]]
+    np.testing.assert_allclose(pattern["vectors"][str(some[0])], whole["vectors"][str(some[0])], atol=1e-6)
+
+
+def test_list_with_labels_and_cameras_to_npz(command: Command, model: Path, pictures: Path, tmp_path: Path) -> None:
+    lines = [f"class {c}/{n}.png {c} {n % 2}" for c in (6, 8) for n in range(3)]
+    (tmp_path / "list.txt").write_text("\n".join(lines).replace("class ", "class_"), encoding="utf-8")
+    for c in (6, 8):
+        (tmp_path / f"class_{c}").symlink_to(pictures / "pictures" / f"class {c}")
+    out = tmp_path / "out" / "vectors.npz"
+    told = command("embed", model, "--list", tmp_path / "list.txt", "--out", out, "--json").json()
+    assert told == {"pictures": 6, "size": 16, "broken": [], "out": str(out)}
+    with np.load(out, allow_pickle=False) as arrays:
+        assert sorted(arrays) == ["cameras", "labels", "paths", "vectors"]
+        assert arrays["labels"].tolist() == [6, 6, 6, 8, 8, 8]
+        assert arrays["cameras"].tolist() == [0, 1, 0, 0, 1, 0]
+        assert arrays["vectors"].dtype == np.float32
+        np.testing.assert_allclose(arrays["vectors"], Embedder(model).encode(arrays["paths"].tolist()), atol=1e-6)
+
+
+def test_list_with_a_root(command: Command, model: Path, pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "q.npz"
+    words = ("--list", pictures / "query.txt", "--root", pictures / "pictures", "--out", out)
+    assert command("embed", model, *words).code == 0
+    with np.load(out) as arrays:
+        assert sorted(arrays) == ["labels", "paths", "vectors"]
+        assert arrays["labels"].tolist() == [6, 6, 6, 7, 7, 7, 8, 8, 8]
+
+
+def test_parquet(command: Command, model: Path, some: list[Path], tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    out = tmp_path / "vectors.parquet"
+    assert command("embed", model, *some[:3], "--out", out).code == 0
+    table = parquet.read_table(out)
+    assert table.column("paths").to_pylist() == [str(path) for path in some[:3]]
+    np.testing.assert_allclose(table.column("vectors").to_pylist(), Embedder(model).encode(some[:3]), atol=1e-6)
+
+
+def test_a_checkpoint_and_any_layer_of_it(command: Command, model: Path, checkpoint: Path, some: list[Path]) -> None:
+    last = command("embed", checkpoint, some[0], "--json").json()
+    np.testing.assert_allclose(last["vectors"][str(some[0])], Embedder(model).encode(some[0])[0], atol=1e-4)
+    layer = command("embed", checkpoint, some[0], "--layer", "backbone.blocks3", "--json").json()
+    assert layer["size"] == len(layer["vectors"][str(some[0])]) != 16
+    assert "a checkpoint" in command("embed", model, some[0], "--layer", "backbone").sentence()
+    assert "blocks33" in command("embed", checkpoint, some[0], "--layer", "backbone.blocks33").sentence()
+
+
+def test_a_deploy_yaml_of_the_reference(
+    command: Command, model: Path, some: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {
+        "Global": {
+            "infer_imgs": str(some[0].parent),
+            "rec_inference_model_dir": str(model),
+            "batch_size": 3,
+            "use_gpu": False,
+            "enable_mkldnn": True,
+            "cpu_num_threads": 2,
+            "enable_benchmark": False,
+            "use_fp16": False,
+            "ir_optim": True,
+            "use_tensorrt": False,
+            "gpu_mem": 8000,
+        },
+        "RecPreProcess": {
+            "transform_ops": [
+                {"ResizeImage": {"size": [32, 32], "return_numpy": False, "interpolation": "bilinear", "backend": "cv2"}},
+                {"NormalizeImage": {"scale": 0.00392157, "mean": [0.5] * 3, "std": [0.5] * 3, "order": "hwc"}},
+                {"ToCHWImage": None},
+            ]
+        },
+        "RecPostProcess": None,
+    }
+    file = tmp_path / "inference_rec.yaml"
+    file.write_text(yaml.safe_dump(values), encoding="utf-8")
+    sizes: list[int] = []
+    from lookalike.deploy.runtime import OnnxRuntime
+
+    run = OnnxRuntime.__call__
+    monkeypatch.setattr(OnnxRuntime, "__call__", lambda self, batch: (sizes.append(len(batch)), run(self, batch))[1])
+    told = command("embed", "-c", file, "--json").json()
+    assert list(told["vectors"]) == [str(path) for path in some]
+    assert sizes == [3, 3, 2]
+    np.testing.assert_allclose(list(told["vectors"].values()), Embedder(model).encode(some), atol=1e-4)
+    other = command("embed", "-c", file, "-o", f"Global.infer_imgs={some[2]}")
+    assert other.out.startswith("2.png: [")
+
+    values["RecPostProcess"] = {"Binarize": {"method": "sign"}}
+    file.write_text(yaml.safe_dump(values), encoding="utf-8")
+    bits = command("embed", "-c", file, some[0], "--json").json()["vectors"][str(some[0])]
+    expected = np.packbits(Embedder(model).encode(some[0])[0] > 0)
+    assert bits == expected.tolist()
+
+    values["RecPreProcess"]["transform_ops"][0]["ResizeImage"]["size"] = [48, 48]  # type: ignore[index]
+    file.write_text(yaml.safe_dump(values), encoding="utf-8")
+    assert "takes pictures of 3x32x32" in command("embed", "-c", file).sentence()
+
+
+def test_broken_pictures_are_told_and_left_out(command: Command, model: Path, some: list[Path], tmp_path: Path) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no picture")
+    told = command("embed", model, broken, some[0], "--json")
+    assert list(told.json()["vectors"]) == [str(some[0])]
+    assert told.json()["broken"][0].startswith(str(broken))
+    assert "left out" in told.err
+    assert "none of the 1 pictures could be read" in command("embed", model, broken).sentence()
+
+
+def test_mistakes_are_one_sentence(command: Command, model: Path, some: list[Path], tmp_path: Path) -> None:
+    assert "name a model folder" in command("embed").sentence()
+    assert "name at least one picture" in command("embed", model).sentence()
+    assert "nowhere" in command("embed", tmp_path / "nowhere", some[0]).sentence()
+    assert "neither a model folder nor a checkpoint" in command("embed", tmp_path, some[0]).sentence()
+    assert "gone.png" in command("embed", model, tmp_path / "gone.png").sentence()
+    assert "no file matches" in command("embed", model, f"{tmp_path}/*.webp").sentence()
+    assert "no picture in this folder" in command("embed", model, tmp_path).sentence()
+    assert "not both" in command("embed", model, some[0], "--list", some[0].parents[2] / "query.txt").sentence()
+    assert "there is" in command("embed", model, "--list", tmp_path / "no.txt").sentence() or True
+
+
+def test_a_place_that_cannot_be_written_is_told(
+    command: Command, model: Path, some: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def embeds(*_: object, **__: object) -> None:
+        raise AssertionError("the suffix is looked at before anything is embedded")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Embedder, "encode", embeds)
+        assert "must end in .npz or .parquet" in command("embed", model, some[0], "--out", tmp_path / "v.csv").sentence()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    out = tmp_path / "v.npz"
+    out.write_bytes(b"older")
+    monkeypatch.setattr("lookalike.core.files.os.replace", full)
+    assert "No space left on device" in command("embed", model, some[0], "--out", out).sentence(code=1)
+    assert out.read_bytes() == b"older"
+    assert [path.name for path in tmp_path.iterdir()] == ["v.npz"]

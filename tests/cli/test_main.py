@@ -1,0 +1,116 @@
+"""The command as a whole: its help, its errors, its exit codes."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lookalike import __version__
+from lookalike.cli import main
+from tests.cli.conftest import Command
+from tests.conftest import REPOSITORY
+
+
+def test_help_is_quick_and_loads_nothing_heavy() -> None:
+    code = (
+        "import sys\n"
+        "sys.argv = ['lookalike', '--help']\n"
+        "from lookalike.cli.main import run\n"
+        "try:\n    run()\nexcept SystemExit as ended:\n    assert not ended.code\n"
+        "import lookalike\n"
+        "print(sorted({name.split('.')[0] for name in sys.modules} & {'torch', 'cv2', 'numpy', 'faiss'}))\n"
+    )
+    best = float("inf")
+    for _ in range(3):  # the least of three: other work on the machine only ever adds
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        best = min(best, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    lines = done.stdout.splitlines()
+    assert lines[-1] == "[]"
+    assert any(line.split()[:1] == ["train"] for line in lines)
+    assert best < 0.4
+
+
+@pytest.mark.parametrize("verb", ["train", "eval", "export", "embed", "gallery", "search", "convert", "recipe"])
+def test_each_verb_has_help(command: Command, verb: str) -> None:
+    told = command(verb, "--help")
+    assert told.code == 0
+    assert "Usage: lookalike" in told.out or "Usage: " in told.out
+
+
+def test_version(command: Command) -> None:
+    assert command("--version").out.strip() == __version__
+
+
+def test_without_a_verb_the_help_is_shown(command: Command) -> None:
+    told = command()
+    assert "Usage" in told.out + told.err
+    assert "train" in told.out + told.err
+
+
+def test_an_unknown_verb_is_one_sentence(command: Command) -> None:
+    assert "trian" in command("trian").sentence()
+    assert "did you mean 'train'" in command("trian").sentence()
+
+
+def test_an_error_nobody_foresaw_is_one_line_and_debug_shows_where(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError("first\nsecond")
+
+    monkeypatch.setattr("lookalike.recipe.list_recipes", fail)
+    assert command("recipe", "list").sentence(code=1) == "ZeroDivisionError: first (--debug shows where)"
+    told = command("recipe", "list", "--debug")
+    assert told.code == 1
+    assert "Traceback" in told.err
+    assert told.err.splitlines()[-1] == "lookalike: ZeroDivisionError: first"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (MemoryError(), "out of memory"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "out of memory"),
+        (OSError(28, "No space left on device", "x.npz"), "the disk is full: x.npz"),
+    ],
+)
+def test_memory_and_disk_are_told_in_words(
+    command: Command, monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
+) -> None:
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr("lookalike.recipe.list_recipes", fail)
+    assert told in command("recipe", "list").sentence(code=1)
+
+
+def test_ctrl_c_ends_with_130(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lookalike.recipe.list_recipes", stop)
+    assert command("recipe", "list").sentence(code=130) == "stopped"
+
+
+def test_every_verb_has_a_module_and_says_what_it_does() -> None:
+    folder = Path(main.__file__).parent
+    for verb, about in main._VERBS.items():
+        assert (folder / f"{verb.replace('eval', 'evaluate')}.py").is_file(), verb
+        assert about
+
+
+def test_a_closed_pipe_is_not_an_error_message() -> None:
+    code = "from lookalike.cli.main import run; import sys; sys.argv = ['lookalike', 'recipe', 'show', 'product/sop']; run()"
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY)
+    os.close(writing)
+    assert done.returncode == 1
+    assert done.stderr == ""
