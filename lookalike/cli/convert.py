@@ -39,15 +39,37 @@ def convert(
     if config is not None:
         model: nn.Module = build_model(load_recipe(config, override).arch, pretrained=False)
     else:
-        model = build_backbone({"name": arch})
+        model = build_backbone({"name": arch, **_arguments(override)})
     report = load_weights(model, source)
-    state = {name: value.detach().contiguous().clone() for name, value in model.state_dict().items()}
+    random = {*report.missing, *(name for name, *_ in report.mismatched)}  # who loads the file is to hear of them
+    state = {
+        name: value.detach().contiguous().clone()
+        for name, value in model.state_dict().items()
+        if name not in random
+    }
     with atomic_file(target) as file:
         file.write(save(state))
     told = {
         "written": target,
         "tensors": len(state),
         "matched": len(report.matched),
-        "missing": list(report.missing),
+        "missing": sorted(random),
     }
-    answer(told, json, f"{target}: {len(report.matched)} of {len(state)} tensors came from {source}")
+    without = f", {len(random)} are missing in it and left out" if random else ""
+    answer(told, json, f"{target}: {len(state)} tensors from {source}{without}")
+
+
+def _arguments(overrides: list[str]) -> dict[str, object]:
+    """`-o class_num=10` beside `--arch`: arguments of the backbone."""
+    import yaml
+
+    found: dict[str, object] = {}
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals or not key:
+            raise UserError(f"-o {override}: write an argument of the backbone as key=value, e.g. -o class_num=10")
+        try:
+            found[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise UserError(f"-o {override}: {value!r} is not a YAML value") from None
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import importlib.util
 import sys
@@ -14,7 +15,7 @@ import typer
 from lookalike.cli.options import Json, Overrides, answer, application
 from lookalike.cli.pictures import Pictures, find_pictures, listed_pictures
 from lookalike.core.component import Section
-from lookalike.core.errors import BrokenImage, UserError, missing_extra
+from lookalike.core.errors import BrokenImage, LookalikeError, UserError, missing_extra
 from lookalike.core.log import logger, start_console
 
 app = application("Turn pictures into vectors with a model folder, or a training checkpoint.")
@@ -45,7 +46,9 @@ def embed(
     layer: Annotated[
         str | None, typer.Option("--layer", help="Feature of any layer, from a checkpoint.")
     ] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 32,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", min=1, help="Pictures at a time (default: Global.batch_size, 32).")
+    ] = None,
     json: Json = False,
 ) -> None:
     start_console()
@@ -53,15 +56,16 @@ def embed(
         _check_out(out)
     inputs = list(names or [])
     if config is not None:
-        model, more = _configured(config, override, layer)
-        inputs = inputs or more
+        model, configured, size = _configured(config, override, layer)
+        batch_size = batch_size or size
+        inputs = inputs or ([] if list_file else find_pictures(configured))
     elif inputs:
         model = _model(inputs.pop(0), layer)
     else:
         raise UserError("name a model folder and pictures: lookalike embed inference a.jpg b.jpg")
-    pictures = listed_pictures(list_file, root) if list_file else Pictures(find_pictures(inputs))
     if list_file and inputs:
         raise UserError("give either pictures or --list, not both")
+    pictures = listed_pictures(list_file, root) if list_file else Pictures(find_pictures(inputs))
     if not pictures.paths:
         raise UserError("name at least one picture, folder or pattern, or a list with --list")
     broken: dict[int, str] = {}
@@ -70,7 +74,7 @@ def embed(
         broken[position] = str(error)
         logger.warning(f"left out: {error}")
 
-    vectors = model.encode(pictures.paths, batch_size=batch_size, progress=True, on_broken=told)
+    vectors = model.encode(pictures.paths, batch_size=batch_size or 32, progress=True, on_broken=told)
     kept = [i for i in range(len(pictures.paths)) if i not in broken]
     if not kept:
         raise UserError(
@@ -114,8 +118,8 @@ def _model(folder: str, layer: str | None) -> Any:
     return Embedder.from_checkpoint(folder, layer=layer)
 
 
-def _configured(config: str, overrides: list[str], layer: str | None) -> tuple[Any, list[str]]:
-    """The model and the default pictures of a recipe, or of a deploy YAML as the reference has it."""
+def _configured(config: str, overrides: list[str], layer: str | None) -> tuple[Any, list[str], int | None]:
+    """The model, the default pictures and batch of a recipe, or of a deploy YAML as the reference has it."""
     from lookalike.deploy import Embedder
     from lookalike.images import Preprocess
     from lookalike.recipe import load_recipe
@@ -123,7 +127,6 @@ def _configured(config: str, overrides: list[str], layer: str | None) -> tuple[A
     recipe = load_recipe(config, overrides)
     pictures = recipe.global_.infer_imgs
     inputs = [pictures] if isinstance(pictures, str) else list(pictures or [])
-    found = find_pictures(inputs) if inputs else []
     folder = recipe.global_.rec_inference_model_dir
     if folder is None:
         if not recipe.arch:
@@ -131,7 +134,7 @@ def _configured(config: str, overrides: list[str], layer: str | None) -> tuple[A
                 f"{config}: neither Global.rec_inference_model_dir nor Arch says which model to use"
             )
         runtime = importlib.import_module("lookalike.deploy.checkpoint_runtime")
-        return runtime.embedder_of_recipe(recipe, layer=layer), found
+        return runtime.embedder_of_recipe(recipe, layer=layer), inputs, recipe.global_.batch_size
     model = _model(str(folder), layer)
     operations = (recipe.rec_pre_process or Section()).get("transform_ops")
     if operations:
@@ -144,7 +147,7 @@ def _configured(config: str, overrides: list[str], layer: str | None) -> tuple[A
             model.preprocess = preprocess
     if binarize := (recipe.rec_post_process or Section()).get("Binarize"):
         model.binarize = str(binarize.get("method", "round"))
-    return model, found
+    return model, inputs, recipe.global_.batch_size
 
 
 def _check_out(out: str) -> None:
@@ -172,4 +175,6 @@ def _write(out: str, arrays: dict[str, Any]) -> None:
             columns = {key: list(value) if value.ndim > 1 else value for key, value in arrays.items()}
             pyarrow.parquet.write_table(pyarrow.table(columns), file)
     except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise LookalikeError(f"the disk is full, {out} was not written") from None
         raise UserError(f"--out {out} cannot be written: {error.strerror or error}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lookalike.cli.options import Config, Json, Overrides, RequireGpu, answer, application, percent, recipe_of
+from lookalike.core.errors import UserError
 
 app = application("Score the weights of Global.pretrained_model by retrieval on DataLoader.Eval.")
 
@@ -12,6 +13,12 @@ def evaluate(
     config: Config, override: Overrides = [], json: Json = False, require_gpu: RequireGpu = False
 ) -> None:
     recipe = recipe_of(config, override, require_gpu)
+    settings = recipe.global_
+    if not (settings.pretrained_model or settings.checkpoints or recipe.arch.get("Backbone", {}).get("pretrained")):
+        raise UserError(
+            f"{recipe.name}: nothing to score, the weights would be random; name them with "
+            "-o Global.pretrained_model=output/RecModel/best_model"
+        )
     from lookalike.training import evaluate as run
 
     evaluation = run(recipe)

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from lookalike.core.errors import LookalikeError, UserError
+from lookalike.core.errors import LookalikeError, UserError, did_you_mean
 
 _VERBS = {
     "quickstart": "all of it on drawn pictures, in about three minutes; writes a report",
@@ -34,7 +34,7 @@ class _LazyGroup(typer.core.TyperGroup):
 
     def get_command(self, ctx: Any, name: str) -> Any:
         if name not in _VERBS:
-            return None
+            raise UserError(f"there is no verb '{name}'{did_you_mean(name, _VERBS)} (known: {', '.join(_VERBS)})")
         if any(word in sys.argv[1:2] for word in ("--help", "-h")) or len(sys.argv) == 1:
             return typer.core.TyperCommand(name, help=_VERBS[name])
         module = importlib.import_module(f"lookalike.cli.{name.replace('eval', 'evaluate')}")
@@ -70,6 +70,8 @@ def run() -> None:
     try:
         _refuse_spaced_overrides(arguments)
         code = app(args=[a for a in arguments if a != "--debug"], standalone_mode=False)
+        if code == 130:  # typer's answer to Ctrl-C
+            _fail("stopped", 130)
         sys.exit(code if isinstance(code, int) else 0)
     except LookalikeError as error:
         if debug:

@@ -13,14 +13,16 @@ import torch
 from lookalike.core.errors import UserError
 from lookalike.doctor.survey import Survey
 from lookalike.images.operations.resize import check_interpolation
-from lookalike.model import backbone_normalisation, build_backbone
+from lookalike.model import RecModel, backbone_normalisation, build_backbone
 
 TINY_SIDE = 64
 """Grey pictures up to this side are learned from nothing by a small network."""
 DEFAULT_BACKBONE, TINY_BACKBONE = "timm/mobilenetv2_100", "Conv4"
 _DEFAULT_SIZE, _SMALLEST_SIZE = 160, 96
 _IDENTITIES, _PER_IDENTITY = 16, 4
-_CPU_MINUTES, _MIN_EPOCHS, _MIN_STEPS, _MAX_EPOCHS = 30, 5, 500, 60
+_CPU_MINUTES, _MIN_EPOCHS, _MAX_EPOCHS, _STEPS = 30, 5, 60, 500
+_CACHED_BYTES = 500_000_000
+"""Decoded pictures up to this size are kept in memory."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,10 @@ class Choices:
     identities: int
     per_identity: int
     even_classes: bool
+    cached: bool
+    frozen: list[str]
     epochs: int
     minutes: float
-    scale: int
 
     @property
     def tiny(self) -> bool:
@@ -59,11 +62,12 @@ class Choices:
 
     @property
     def learning_rate(self) -> float:
-        return 0.0003 if self.pretrained else 0.003 if self.tiny else 0.001
+        return 0.003 if self.pretrained or self.tiny else 0.001
 
     @property
     def warmup(self) -> float:
-        return max(1, round(0.1 * self.epochs)) if self.epochs >= 5 else round(0.2 * self.epochs, 1)
+        """A tenth of the run."""
+        return round(0.1 * self.epochs, 1)
 
 
 def choose(
@@ -86,42 +90,45 @@ def choose(
     fetchable = from_timm and _has_weights(name)
     weights: bool | str = fetchable if pretrained is None else pretrained
     if pretrained is True and from_timm and not fetchable:
-        raise UserError(f"--pretrained true: timm knows no published weights of {name}; give a file, or false")
+        raise UserError(
+            f"--pretrained true: timm knows no published weights of {name}; give a file, or false"
+        )
     wanted = size or (_tiny_size(seen.side) if name == TINY_BACKBONE else _size_for(seen.side))
     stop_layer = None if from_timm else "flatten"
-    arguments, wanted, width, cost = _build(name, stop_layer, wanted, size is not None, normalisation.input_size[1])
+    built = _build(name, stop_layer, wanted, size is not None, normalisation.input_size[1])
     counts = np.bincount(train_labels)
     per_identity = max(2, min(_PER_IDENTITY, int(np.median(counts))))
     # at least four batches an epoch
     most = max(2, len(train_labels) // (4 * per_identity))
     identities = min(_IDENTITIES, len(counts), most)
-    per_epoch = len(train_labels) * (cost + seen.width * seen.height * _SECONDS_A_PIXEL)
+    per_epoch = len(train_labels) * (built.seconds + seen.width * seen.height * _SECONDS_A_PIXEL)
     steps = math.ceil(len(train_labels) / (identities * per_identity))
-    chosen_epochs = epochs or _epochs(steps, per_epoch)
+    chosen_epochs = epochs or _epochs(steps, per_epoch, 6 if weights else 20)
     imagenet = from_timm and bool(weights)
     brightness = float(np.mean(seen.mean))
     return Choices(
         backbone=name,
-        backbone_arguments=arguments,
+        backbone_arguments=built.arguments,
         pretrained=weights,
         fetchable=fetchable,
         stop_layer=stop_layer,
-        size=wanted,
-        width=width,
+        size=built.size,
+        width=built.width,
         mean=normalisation.mean if weights else seen.mean,
         deviation=normalisation.std if weights else seen.deviation,
-        interpolation=_interpolation(normalisation.interpolation) if imagenet else "bilinear",
-        antialias=imagenet,
+        interpolation=_interpolation(normalisation.interpolation) if imagenet else "area",
+        antialias=imagenet and seen.side > 2 * built.size,
         colour=seen.grey_share < 0.95,
-        mirror=not small,
+        mirror=not small and name != TINY_BACKBONE,
         fill=0 if seen.grey_share > 0.95 and brightness < 0.5 else 255,
         class_num=len(counts),
         identities=identities,
         per_identity=per_identity,
         even_classes=bool(counts.max() <= 4 * max(1.0, float(np.median(counts)))),
+        cached=3 * seen.width * seen.height * len(train_labels) <= _CACHED_BYTES,
+        frozen=built.stem if imagenet else [],
         epochs=chosen_epochs,
         minutes=chosen_epochs * per_epoch / 60,
-        scale=24 if weights else 16,
     )
 
 
@@ -132,7 +139,8 @@ _SECONDS_A_NUMBER = 3e-9
 
 
 def _tiny_size(side: int) -> int:
-    return 32 if side <= 32 else 64
+    """32, at which strokes and shapes are still there, and four layers end in a map of 2 x 2."""
+    return 32
 
 
 def _size_for(side: int) -> int:
@@ -140,10 +148,10 @@ def _size_for(side: int) -> int:
     return min(_DEFAULT_SIZE, max(_SMALLEST_SIZE, 32 * math.ceil(side / 32)))
 
 
-def _epochs(steps: int, seconds: float) -> int:
-    """As many as half an hour on two cores holds, at least 5; a small set gets 500 steps, at most 60 epochs."""
+def _epochs(steps: int, seconds: float, few: int) -> int:
+    """As many as half an hour on two cores holds, at least 5 and at most 60; a `few`, or those that make 500 steps."""
     affordable = int(60 * _CPU_MINUTES / max(seconds, 1e-6))
-    useful = max(20, math.ceil(_MIN_STEPS / max(steps, 1)))
+    useful = max(few, math.ceil(_STEPS / max(steps, 1)))
     return max(_MIN_EPOCHS, min(affordable, useful, _MAX_EPOCHS))
 
 
@@ -161,29 +169,50 @@ def _interpolation(name: str) -> str:
         return "bilinear"
 
 
-def _build(
-    name: str, stop_layer: str | None, size: int, given: bool, own_size: int
-) -> tuple[dict[str, Any], int, int, float]:
-    """Arguments the backbone needs, its picture size, the width of its features, and training seconds a picture.
+@dataclass(frozen=True)
+class _Built:
+    """A backbone as it will be: its arguments, picture size, width of its features, what training on a picture costs."""
+
+    arguments: dict[str, Any]
+    size: int
+    width: int
+    seconds: float
+    stem: list[str]
+
+
+def _build(name: str, stop_layer: str | None, size: int, given: bool, own_size: int) -> _Built:
+    """Build a backbone to see what it needs.
 
     Networks that are built for one size (most transformers) get it as `img_size`, where they know that, and keep
     their own where no size was asked for.
     """
     attempts: list[tuple[dict[str, Any], int]] = [({}, size)]
-    if name.startswith("timm/"):
+    if name == TINY_BACKBONE:
+        # a small last map in a row says where a stroke is; a large one would be too many numbers
+        pool = "none" if size < 48 else "average"
+        attempts = [({"widths": [32, 64, 128, 256], "pool": pool}, size)]
+    elif name.startswith("timm/"):
         attempts += [({"img_size": size}, size)] if given else [({}, own_size)]
     failure: Exception | None = None
     for arguments, side in attempts:
         try:
             network = build_backbone({"name": name, **arguments}, stop_layer=stop_layer, pretrained=False)
-            width, cost = _measure(network, side)
+            width, seconds = _measure(network, side)
         except (UserError, RuntimeError, AssertionError, ValueError) as error:
             if isinstance(error, UserError) and not failure:
                 raise  # the network itself is unknown
             failure = failure or error
             continue
-        return arguments, side, width, cost
+        return _Built(arguments, side, width, seconds, _stem(network))
     raise UserError(f"{name} does not take pictures of {size} x {size}: {failure}; choose another --size")
+
+
+def _stem(network: torch.nn.Module) -> list[str]:
+    """The modules of the first layers, as timm groups them; nothing for networks without batch norms."""
+    if not any(isinstance(part, torch.nn.modules.batchnorm._BatchNorm) for part in network.modules()):
+        return []
+    first = RecModel(network).layer_groups()[0]
+    return list(dict.fromkeys(name.removesuffix(".weight").removesuffix(".bias") for name in first))
 
 
 def _measure(network: torch.nn.Module, side: int) -> tuple[int, float]:

@@ -137,7 +137,11 @@ def init_recipe(
         size=choices.size,
         epochs=choices.epochs,
         minutes_on_two_cores=round(choices.minutes, 1),
-        picture_sizes={"median": [seen.width, seen.height], "smallest": seen.smallest, "largest": seen.largest},
+        picture_sizes={
+            "median": [seen.width, seen.height],
+            "smallest": seen.smallest,
+            "largest": seen.largest,
+        },
         broken=broken,
         warnings=warnings,
     )

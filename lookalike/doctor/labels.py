@@ -103,7 +103,9 @@ def _positives(name: str, query: Block, gallery: Block, report: Report) -> None:
     shown = listed([asked.where(index) for index in lone], 3)
     text = f"{name}: {len(lone)} of {len(asked)} queries have no other picture of their class in the {where} ({shown})"
     if len(lone) == len(asked):
-        report.wrong("positives", f"{text}: there is nothing to score; do both lists number the classes alike?")
+        report.wrong(
+            "positives", f"{text}: there is nothing to score; do both lists number the classes alike?"
+        )
     else:
         report.doubtful("positives", f"{text}: they are left out of the figures")
 
@@ -133,7 +135,8 @@ def check_batches(recipe: Recipe, sets: Sets, report: Report) -> int | None:
     _, counts = np.unique(labels[batches[0]], return_counts=True)
     per_class = f"{counts.min()}" if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
     report.right(
-        "batches", f"{len(batches[0])} pictures: {len(counts)} classes with {per_class} each; {wanted} an epoch"
+        "batches",
+        f"{len(batches[0])} pictures: {len(counts)} classes with {per_class} each; {wanted} an epoch",
     )
     _tell_of_pairs(recipe, labels, batches, report)
     return max(1, wanted // settings.update_freq)

@@ -113,13 +113,17 @@ def _local_weights(recipe: Recipe, report: Report) -> bool:
 
 
 def _exists(path: str) -> bool:
-    return any(Path(f"{path}{suffix}").exists() for suffix in ("", ".pdparams", ".safetensors", ".pth", ".pt"))
+    return any(
+        Path(f"{path}{suffix}").exists() for suffix in ("", ".pdparams", ".safetensors", ".pth", ".pt")
+    )
 
 
 def _losses(recipe: Recipe, report: Report) -> nn.Module | None:
     reference = recipe.global_.reference_behaviour
     if not recipe.loss_train:
-        report.wrong("loss", f"{recipe.name}: there is no loss to train with: list at least one under Loss.Train")
+        report.wrong(
+            "loss", f"{recipe.name}: there is no loss to train with: list at least one under Loss.Train"
+        )
         return None
     before = len(report.problems)
     for entries in (recipe.loss_train, recipe.loss_eval):
@@ -143,7 +147,9 @@ def check_transforms(block: Any, path: str, reference: bool, report: Report) -> 
             build_transforms([operation], reference_behaviour=reference, path=f"{path}[{index}]")
         except LookalikeError as error:
             text = str(error)
-        if text and "stands after" not in text and "channel-first" not in text:  # true of the whole chain only
+        if (
+            text and "stands after" not in text and "channel-first" not in text
+        ):  # true of the whole chain only
             report.wrong("transforms", text)
 
 

@@ -28,7 +28,7 @@ def check_pictures(sets: Sets, full: bool, report: Report) -> set[str]:
     broken: set[str] = set()
     seen: set[tuple[str, int]] = set()
     for block in sets.blocks():
-        records = block.records
+        records = block.files
         if records is None or (records.origin, len(records)) in seen:
             continue
         seen.add((records.origin, len(records)))
@@ -37,16 +37,22 @@ def check_pictures(sets: Sets, full: bool, report: Report) -> set[str]:
 
 
 def _look(block: Block, full: bool, report: Report) -> set[str]:
-    records = block.records
+    records = block.files
     assert records is not None
     count = len(records)
     found = dict(check_images(records, decode=False))
-    chosen = np.arange(count) if full else np.unique(np.linspace(0, count - 1, min(count, SAMPLE)).astype(np.int64))
+    chosen = (
+        np.arange(count)
+        if full
+        else np.unique(np.linspace(0, count - 1, min(count, SAMPLE)).astype(np.int64))
+    )
     chosen = np.array([index for index in chosen.tolist() if index not in found], dtype=np.int64)
     decoded = check_images(records.subset(chosen))
     found.update((int(chosen[position]), reason) for position, reason in decoded)
     if not found:
-        looked = "all decoded" if full or len(chosen) == count else f"{len(chosen)} of them decoded (--full: all)"
+        looked = (
+            "all decoded" if full or len(chosen) == count else f"{len(chosen)} of them decoded (--full: all)"
+        )
         report.right("pictures", f"{block.name}: {count} files are there, {looked}")
         return set()
     missing = len(found) - len(decoded)
@@ -80,7 +86,7 @@ def _allowed_share(block: Block) -> float:
 
 def check_copies(sets: Sets, full: bool, report: Report) -> None:
     """Files with the same bytes: in training and in what is scored (a leak), in query and gallery, in two classes."""
-    total = sum(len(block.records) for block in sets.blocks() if block.records is not None)
+    total = sum(len(files) for block in sets.blocks() if (files := block.files) is not None)
     if total > MOST_COMPARED and not full:
         report.right("copies", f"not looked for among {total} pictures (--full does)")
         return
@@ -89,10 +95,16 @@ def check_copies(sets: Sets, full: bool, report: Report) -> None:
     if train is not None and train.records is not None:
         _two_classes(train, report)
         for name, (query, gallery) in sets.searches.items():
-            _leak(train, query, f"{name}: figures of pictures that were trained on mean nothing", True, report)
+            _leak(
+                train, query, f"{name}: figures of pictures that were trained on mean nothing", True, report
+            )
             if gallery is not query:
                 closed = _shares_classes(train, query)
-                why = "a gallery may hold them where its classes are trained on" if closed else f"{name} is open set"
+                why = (
+                    "a gallery may hold them where its classes are trained on"
+                    if closed
+                    else f"{name} is open set"
+                )
                 _leak(train, gallery, why, not closed, report)
     for query, gallery in sets.searches.values():
         if query is not gallery:
@@ -115,22 +127,28 @@ def _shares_classes(train: Block, query: Block) -> bool:
 
 
 def _leak(one: Block, other: Block, why: str, wrong: bool, report: Report) -> None:
-    if one.records is None or other.records is None:
+    here, there = one.files, other.files
+    if here is None or there is None:
         return
-    pairs = shared_content(one.records.paths, other.records.paths)
+    pairs = shared_content(here.paths, there.paths)
     if not pairs:
         return
-    first = [f"{one.records.where(a)} and {other.records.where(b)}" for a, b in pairs]
+    first = [f"{here.where(a)} and {there.where(b)}" for a, b in pairs]
     say = report.wrong if wrong else report.doubtful
     plural = "s are" if len(pairs) > 1 else " is"
-    say("copies", f"{len(pairs)} file{plural} both in {one.name} and in {other.name} ({listed(first, 3)}): {why}")
+    say(
+        "copies",
+        f"{len(pairs)} file{plural} both in {one.name} and in {other.name} ({listed(first, 3)}): {why}",
+    )
 
 
 def _two_classes(train: Block, report: Report) -> None:
-    records = train.records
+    records = train.files
     assert records is not None
     groups = [
-        group for group in same_content(records.paths) if len({int(records.labels[index]) for index in group}) > 1
+        group
+        for group in same_content(records.paths)
+        if len({int(records.labels[index]) for index in group}) > 1
     ]
     if groups:
         shown = listed([" and ".join(records.where(index) for index in group[:2]) for group in groups], 3)

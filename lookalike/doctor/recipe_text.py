@@ -123,19 +123,22 @@ def _model(choices: Choices) -> list[str]:
             "  BackboneStopLayer:",
             f"    name: {choices.stop_layer}  # the pooled features, before any classifier",
         ]
-    return [
-        *lines,
-        "  Neck:",
-        "    name: BNNeck               # batch norm: what suits the classifier suits the cosine, too",
-        f"    num_features: {choices.width}  # numbers of an embedding; {{name: FC, embedding_size: {choices.width}, class_num: 256}} gives shorter ones",
-        "  Head:                        # a classifier that only training needs",
-        "    name: CosMargin            # cosine to each class, the own one made harder by a margin",
+    lines += [
+        f"  # A neck would give embeddings of fewer numbers than these {choices.width}; Head.embedding_size is then its class_num:",
+        f"  # Neck: {{name: FC, embedding_size: {choices.width}, class_num: 256}}",
+        "  Head:  # a classifier that only training needs",
+        "    name: CosMargin  # cosine to each class; the own one is made harder by the margin",
         f"    embedding_size: {choices.width}",
         f"    class_num: {choices.class_num}  # classes of the training list",
-        "    margin: 0.2",
-        f"    scale: {choices.scale}",
-        "",
+        f"    margin: {0.0 if choices.pretrained else 0.2}  # {'none, as the weights are good to begin with' if choices.pretrained else 'up to 0.5 for large sets'}",
+        f"    scale: {16 if choices.pretrained else 24}",
     ]
+    if choices.frozen:
+        lines += [
+            f"  freeze: [{', '.join(choices.frozen)}]  # edges and colours are known",
+            "  freeze_norm_statistics: all  # batches of few classes would spoil those of the weights",
+        ]
+    return [*lines, ""]
 
 
 def _why_backbone(choices: Choices) -> str:
@@ -151,11 +154,15 @@ def _pretrained(choices: Choices) -> list[str]:
     if isinstance(choices.pretrained, str):
         return [f"    pretrained: {quoted(choices.pretrained)}   # a local file"]
     if choices.pretrained:
-        return [f"    pretrained: True           # fetched once, by network; a local file: pretrained: {named}"]
+        return [
+            f"    pretrained: True           # fetched once, by network; a local file: pretrained: {named}"
+        ]
     if choices.tiny:
         return []
     why = (
-        "learned from nothing" if choices.fetchable else "no published weights are known: learned from nothing"
+        "learned from nothing"
+        if choices.fetchable
+        else "no published weights are known: learned from nothing"
     )
     return [f"    pretrained: False          # {why}; weights of a local file: pretrained: {named}"]
 
@@ -166,25 +173,27 @@ def _training(choices: Choices) -> list[str]:
         "  Train:",
         "    - CELoss:                  # tells the training classes apart",
         "        weight: 1.0",
-        "    - TripletAngularMarginLoss:  # the nearest stranger must be further than the furthest of its own",
+        "    - SupConLoss:  # pulls the pictures of a class together, away from all others of the batch",
         "        weight: 1.0",
-        "        margin: 0.5",
-        "        add_absolute: True     # also pulls up similarities below ap_value, pushes down those above an_value",
-        "        absolute_loss_weight: 0.1",
-        "        ap_value: 0.8",
-        "        an_value: 0.4",
+        "        temperature: 0.1",
+        "        base_temperature: 0.1",
         "",
         "Optimizer:",
         "  name: AdamW",
-        "  weight_decay: 0.0001",
+        f"  weight_decay: {'0.0001' if choices.pretrained else '0.05'}",
         "  one_dim_param_no_weight_decay: True",
+        *(
+            ["  backbone_lr_multiplier: 0.1  # gentle, not to spoil the pretrained weights"]
+            if choices.pretrained
+            else []
+        ),
         "  lr:",
         "    name: Cosine               # falls to 0 at the last step",
-        f"    learning_rate: {choices.learning_rate:g}  # {'gentle, not to spoil the pretrained weights' if choices.pretrained else 'for learning from nothing'}",
+        f"    learning_rate: {choices.learning_rate:g}",
         f"    warmup_epoch: {choices.warmup}  # rises from 0 for so long",
         "",
         "EMA:                           # a running mean of the weights is scored and kept: steadier than the last step",
-        "  decay: 0.999",
+        "  decay: 0.99",
         "  warmup: True                 # shorter memory at the beginning",
         "  skip_raw_evaluation: True",
         "",
@@ -196,6 +205,7 @@ def _data(facts: Facts, choices: Choices) -> list[str]:
         "DataLoader:",
         "  Train:",
         *_dataset(facts, "train", 4),
+        *(["      cache: ram  # decoded once and kept in memory"] if choices.cached else []),
         *_augmentations(choices),
         "    sampler:",
         f"      name: PKSampler          # {choices.identities} classes with {choices.per_identity} pictures each, so that every picture has its like in the batch",
@@ -204,7 +214,7 @@ def _data(facts: Facts, choices: Choices) -> list[str]:
         "      drop_last: False         # the last batch is filled up",
         *_sample_method(choices),
         "    loader: &reading",
-        "      num_workers: 2           # processes that read pictures; 0 reads in the training process",
+        f"      num_workers: {0 if choices.tiny else 2}           # processes that read pictures; 0 reads in the training process",
         "",
     ]
     first = "validation" if "validation" in facts.lists else "query"
@@ -217,7 +227,9 @@ def _data(facts: Facts, choices: Choices) -> list[str]:
             "  Eval:                        # looked at once, at the end: nothing was chosen on it",
         ]
     else:
-        lines += ["  Eval:                        # too few pictures for a Validation: this also chooses best_model"]
+        lines += [
+            "  Eval:                        # too few pictures for a Validation: this also chooses best_model"
+        ]
     for part in ("query", "gallery"):
         lines += [f"    {part.capitalize()}:", *_scored(facts, choices, part, 6, first)]
     return [*lines, ""]
@@ -244,30 +256,45 @@ def _how_resized(choices: Choices, pad: str) -> list[str]:
     if choices.interpolation != "bilinear":
         lines += [f"{pad}interpolation: {choices.interpolation}"]
     if choices.antialias:
-        lines += [f"{pad}backend: pil         # averages over what it shrinks, as the weights were trained"]
+        lines += [f"{pad}backend: pil  # averages over what it shrinks"]
     return lines
 
 
 def _augmentations(choices: Choices) -> list[str]:
-    smallest = 0.4 if choices.mirror else 0.7
-    lines = [
-        "      transform_ops:",
-        f"        - RandCropImage:       # a part of at least {100 * smallest:.0f} % of the picture",
-        f"            size: {choices.size}",
-        f"            scale: [{smallest}, 1.0]",
-        *_how_resized(choices, " " * 12),
-    ]
+    lines = ["      transform_ops:"]
+    if choices.tiny:
+        lines += [
+            "        - ResizeImage:",
+            f"            size: {choices.size}",
+            *_how_resized(choices, " " * 12),
+            "        - RandomAffine:  # seen a little from the side; no mirroring: a mirrored sign is another one",
+            "            degrees: 15",
+            "            shear: 10",
+            "            scale: [0.86, 1.16]",
+            "            translate: 0.1",
+            f"            fill: {choices.fill}",
+        ]
+    else:
+        lines += [
+            "        - PadSquare:  # keeps the proportions",
+            f"            fill: {choices.fill}",
+            "        - RandCropImage:  # a part of at least 30 % of the picture",
+            f"            size: {choices.size}",
+            "            scale: [0.3, 1.0]",
+            "            use_log_aspect: True",
+            *_how_resized(choices, " " * 12),
+        ]
     if choices.mirror:
         lines += [
-            "        - RandFlipImage:       # remove it where a mirrored picture is another thing (text, logos)",
+            "        - RandFlipImage:  # remove it where a mirrored picture is another thing (text, logos)",
             "            flip_code: 1",
         ]
     if choices.colour:
         lines += [
-            "        - ColorJitter:         # other light; remove it where colour tells the classes apart",
+            "        - ColorJitter:  # other light; remove it where colour tells the classes apart",
             "            brightness: 0.3",
             "            contrast: 0.3",
-            "            saturation: 0.2",
+            "            saturation: 0.3",
         ]
     why = "as the weights were trained" if choices.pretrained else "mean and deviation of these pictures"
     return [
@@ -283,7 +310,9 @@ def _augmentations(choices: Choices) -> list[str]:
 def _sample_method(choices: Choices) -> list[str]:
     if choices.even_classes:
         return []
-    return ["      sample_method: id_avg_prob   # some classes have many more pictures: all are drawn equally often"]
+    return [
+        "      sample_method: id_avg_prob   # some classes have many more pictures: all are drawn equally often"
+    ]
 
 
 def _scored(facts: Facts, choices: Choices, part: str, indent: int, first: str) -> list[str]:

@@ -8,7 +8,14 @@ from typing import Any
 
 from lookalike.core.component import Component, Place, Section
 from lookalike.core.errors import LookalikeError
-from lookalike.data import Loader, build_dataset, build_loader, build_sampler, build_transforms, loader_settings
+from lookalike.data import (
+    Loader,
+    build_dataset,
+    build_loader,
+    build_sampler,
+    build_transforms,
+    loader_settings,
+)
 from lookalike.doctor.findings import Report
 from lookalike.doctor.parts import check_transforms
 from lookalike.images import Records, unify_classes
@@ -25,6 +32,13 @@ class Block:
     section: Section
     records: Records | None = None
     loader: Loader | None = None
+
+    @property
+    def files(self) -> Records | None:
+        """The records without those that are turned copies of others."""
+        if self.records is None or self.loader is None:
+            return self.records
+        return self.records.subset(range(self.loader.dataset.num_pictures))
 
     @property
     def name(self) -> str:

@@ -55,9 +55,7 @@ def split(labels: np.ndarray, seed: int = 0) -> Split:
     rng = np.random.default_rng(seed)
     members = {int(label): rng.permutation(np.flatnonzero(labels == label)).tolist() for label in distinct}
     several = [label for label, own in members.items() if len(own) > 1]
-    parts = (
-        _by_class(members, several, rng) if len(several) >= MIN_CLASSES else _by_picture(members, several)
-    )
+    parts = _by_class(members, several, rng) if len(several) >= MIN_CLASSES else _by_picture(members, several)
     if not parts.query or len({int(labels[index]) for index in parts.train}) < 2:
         raise UserError(
             f"{len(labels)} pictures of {len(distinct)} classes are too few to train and to score: give at "

@@ -146,6 +146,7 @@ def draw_pictures(
     per_gallery: int = 5,
     test_share: float = 0.25,
     seed: int = 0,
+    brands: int | None = None,
 ) -> Drawn:
     """Draw all pictures into a folder with `train.txt`, `query.txt`, `gallery.txt`, and the names of the
     brands in `brands.txt`.
@@ -153,7 +154,7 @@ def draw_pictures(
     A share of the brands, chosen by the seed, is only in query and gallery.
     """
     generator = np.random.default_rng(seed)
-    marks = brand_marks()
+    marks = brand_marks()[:brands]
     order = generator.permutation(len(marks))
     test = set(order[: round(test_share * len(marks))].tolist())
     lists: dict[str, tuple[list[str], list[int]]] = {part: ([], []) for part in ("train", "query", "gallery")}

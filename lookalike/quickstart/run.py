@@ -54,14 +54,14 @@ class Results:
 
 
 def quickstart(
-    folder: str | Path = "quickstart", overrides: list[str] | None = None, seed: int = 0
+    folder: str | Path = "quickstart", overrides: list[str] | None = None, seed: int = 0, **drawing: Any
 ) -> Results:
     """Draw pictures, train, score before and after, export, make a gallery, search it, write the report."""
     started = time.perf_counter()
     folder = Path(folder)
     _empty(folder)
     logger.info("1/5 drawing pictures of brand marks")
-    drawn = draw_pictures(folder / "pictures", seed=seed)
+    drawn = draw_pictures(folder / "pictures", seed=seed, **drawing)
     classes = f"Arch.Head.class_num={drawn.train_brands}"
     recipe = load_recipe(RECIPE, [*_paths(folder), classes, f"Global.seed={seed}", *(overrides or [])])
     logger.info(f"2/5 scoring before training, on {drawn.test_brands} brands that it will never see")

@@ -75,7 +75,7 @@ def test_parquet(command: Command, model: Path, some: list[Path], tmp_path: Path
 def test_a_checkpoint_and_any_layer_of_it(command: Command, model: Path, checkpoint: Path, some: list[Path]) -> None:
     last = command("embed", checkpoint, some[0], "--json").json()
     np.testing.assert_allclose(last["vectors"][str(some[0])], Embedder(model).encode(some[0])[0], atol=1e-4)
-    layer = command("embed", checkpoint, some[0], "--layer", "backbone.blocks3", "--json").json()
+    layer = command("embed", checkpoint, some[0], "--layer", "backbone.blocks4", "--json").json()
     assert layer["size"] == len(layer["vectors"][str(some[0])]) != 16
     assert "a checkpoint" in command("embed", model, some[0], "--layer", "backbone").sentence()
     assert "blocks33" in command("embed", checkpoint, some[0], "--layer", "backbone.blocks33").sentence()
@@ -151,7 +151,7 @@ def test_mistakes_are_one_sentence(command: Command, model: Path, some: list[Pat
     assert "no file matches" in command("embed", model, f"{tmp_path}/*.webp").sentence()
     assert "no picture in this folder" in command("embed", model, tmp_path).sentence()
     assert "not both" in command("embed", model, some[0], "--list", some[0].parents[2] / "query.txt").sentence()
-    assert "there is" in command("embed", model, "--list", tmp_path / "no.txt").sentence() or True
+    assert "no.txt" in command("embed", model, "--list", tmp_path / "no.txt").sentence()
 
 
 def test_a_place_that_cannot_be_written_is_told(
@@ -170,6 +170,6 @@ def test_a_place_that_cannot_be_written_is_told(
     out = tmp_path / "v.npz"
     out.write_bytes(b"older")
     monkeypatch.setattr("lookalike.core.files.os.replace", full)
-    assert "No space left on device" in command("embed", model, some[0], "--out", out).sentence(code=1)
+    assert "the disk is full" in command("embed", model, some[0], "--out", out).sentence(code=1)
     assert out.read_bytes() == b"older"
     assert [path.name for path in tmp_path.iterdir()] == ["v.npz"]
