@@ -16,7 +16,7 @@ app = application(
 @app.command()
 def check(
     config: Config,
-    override: Overrides = [],  # noqa: B006
+    override: Overrides = [],
     full: Annotated[bool, typer.Option("--full", help="Look at every picture, not at a sample.")] = False,
     json: Json = False,
 ) -> None:

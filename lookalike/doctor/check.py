@@ -21,8 +21,8 @@ from lookalike.recipe import Recipe, missing_paths
 def check_recipe(path_or_name: str | Path, overrides: Sequence[str] = (), full: bool = False) -> Report:
     """Check a recipe, its files and data, and measure what a run will take.
 
-    All problems are in the report, not only the first. Nothing is written and nothing is fetched. `full` looks at
-    every picture instead of a sample. Raises nothing for a mistake of the recipe.
+    All problems are in the report, not only the first. Nothing is written and nothing is fetched. `full`
+    looks at every picture instead of a sample. Raises nothing for a mistake of the recipe.
     """
     report = Report(str(path_or_name))
     forget_warnings()

@@ -135,7 +135,9 @@ def choose(
 _SECONDS_A_PIXEL = 1e-8
 _SECONDS_AN_OPERATION = 1e-11
 _SECONDS_A_NUMBER = 3e-9
-"""What decoding, multiplying and moving cost on two CPU cores; good for a guess before anything was measured."""
+"""What decoding, multiplying and moving cost on two CPU cores; good for a guess before anything was
+measured.
+"""
 
 
 def _tiny_size(side: int) -> int:
@@ -149,7 +151,9 @@ def _size_for(side: int) -> int:
 
 
 def _epochs(steps: int, seconds: float, few: int) -> int:
-    """As many as half an hour on two cores holds, at least 5 and at most 60; a `few`, or those that make 500 steps."""
+    """As many as half an hour on two cores holds, at least 5 and at most 60; a `few`, or those that make
+    500 steps.
+    """
     affordable = int(60 * _CPU_MINUTES / max(seconds, 1e-6))
     useful = max(few, math.ceil(_STEPS / max(steps, 1)))
     return max(_MIN_EPOCHS, min(affordable, useful, _MAX_EPOCHS))
@@ -171,7 +175,9 @@ def _interpolation(name: str) -> str:
 
 @dataclass(frozen=True)
 class _Built:
-    """A backbone as it will be: its arguments, picture size, width of its features, what training on a picture costs."""
+    """A backbone as it will be: its arguments, picture size, width of its features, what training on a
+    picture costs.
+    """
 
     arguments: dict[str, Any]
     size: int
@@ -183,8 +189,8 @@ class _Built:
 def _build(name: str, stop_layer: str | None, size: int, given: bool, own_size: int) -> _Built:
     """Build a backbone to see what it needs.
 
-    Networks that are built for one size (most transformers) get it as `img_size`, where they know that, and keep
-    their own where no size was asked for.
+    Networks that are built for one size (most transformers) get it as `img_size`, where they know that, and
+    keep their own where no size was asked for.
     """
     attempts: list[tuple[dict[str, Any], int]] = [({}, size)]
     if name == TINY_BACKBONE:
@@ -216,7 +222,8 @@ def _stem(network: torch.nn.Module) -> list[str]:
 
 
 def _measure(network: torch.nn.Module, side: int) -> tuple[int, float]:
-    """Width of the features of a picture, and the seconds that training on one takes on two CPU cores, by count.
+    """Width of the features of a picture, and the seconds that training on one takes on two CPU cores, by
+    count.
 
     Forward and backward are three times the operations of forward.
     """

@@ -33,7 +33,9 @@ def same_content(paths: Sequence[str]) -> list[list[int]]:
 
 
 def shared_content(one: Sequence[str], other: Iterable[str]) -> list[tuple[int, int]]:
-    """Pairs (position in `one`, position in `other`) of files with the same bytes, the first of each content."""
+    """Pairs (position in `one`, position in `other`) of files with the same bytes, the first of each
+    content.
+    """
     listed = [*one, *other]
     pairs = []
     for group in same_content(listed):

@@ -24,7 +24,9 @@ class Finding:
 
 @dataclass
 class Report:
-    """All findings of a check, in order, with the memory and the time a run will take where they are known."""
+    """All findings of a check, in order, with the memory and the time a run will take where they are
+    known.
+    """
 
     name: str
     findings: list[Finding] = field(default_factory=list)

@@ -21,8 +21,8 @@ _MOST = 50
 def read_leniently(path_or_name: str | Path, overrides: Sequence[str], report: Report) -> Recipe | None:
     """The recipe, with a problem in the report for each mistake in its form.
 
-    A wrong entry is told, taken out, and the form is looked at again, so that the check goes on with the rest.
-    None where nothing is left to go on with.
+    A wrong entry is told, taken out, and the form is looked at again, so that the check goes on with the
+    rest. None where nothing is left to go on with.
     """
     try:
         path = find_recipe(path_or_name)
@@ -44,7 +44,9 @@ def read_leniently(path_or_name: str | Path, overrides: Sequence[str], report: R
 
 
 def _take_out(tree: RecipeSection, cause: BaseException | None) -> bool:
-    """Remove the entry that a mistake is about. False where there is none to remove, such as a missing key."""
+    """Remove the entry that a mistake is about. False where there is none to remove, such as a missing
+    key.
+    """
     if not isinstance(cause, ValidationError):
         return False
     details = cause.errors()
@@ -53,8 +55,9 @@ def _take_out(tree: RecipeSection, cause: BaseException | None) -> bool:
 
 
 def _remove(tree: RecipeSection, steps: list[int | str]) -> bool:
-    """Remove what keys and indices lead to; steps that are no key (pydantic's names of alternatives) are passed
-    over."""
+    """Remove what keys and indices lead to; steps that are no key (pydantic's names of alternatives) are
+    passed over.
+    """
     here: Any = tree
     holder: Any = None
     last: int | str | None = None

@@ -87,9 +87,9 @@ def init_recipe(
 ) -> InitResult:
     """Look at a set of pictures and write list files and a recipe for it.
 
-    `out` is the recipe, by default named after the data; the lists lie in `<its stem>_lists` beside it. Broken
-    pictures and second copies of the same file are left out of the lists. The same data and seed give the same
-    lists.
+    `out` is the recipe, by default named after the data; the lists lie in `<its stem>_lists` beside it.
+    Broken pictures and second copies of the same file are left out of the lists. The same data and seed give
+    the same lists.
 
     Raises UserError for data that cannot be read or is too little, and where files would be overwritten
     (`force` allows it).
@@ -181,7 +181,8 @@ def _usable(records: Records, seen: Survey) -> tuple[Records, list[str]]:
         if odd:
             one, other = odd[0][0], next(i for i in odd[0] if good.labels[i] != good.labels[odd[0][0]])
             warnings.append(
-                f"{len(odd)} pictures stand under two classes (first: {good.paths[one]} and {good.paths[other]}); "
+                f"{len(odd)} pictures stand under two classes (first: {good.paths[one]} and "
+                f"{good.paths[other]}); "
                 "the first class was taken"
             )
         good = good.subset([index for index in range(len(good)) if index not in copies])
@@ -194,8 +195,10 @@ def _told_of_split(parts: Split, records: Records) -> list[str]:
     lone = int((counts == 1).sum())
     if not parts.by_class:
         text = (
-            f"only {int((counts > 1).sum())} classes have two pictures or more, too few to hold some out (that takes "
-            f"{MIN_CLASSES}): the pictures of each class are divided instead, so the figures say how well known "
+            f"only {int((counts > 1).sum())} classes have two pictures or more, too few to hold some out "
+            f"(that takes "
+            f"{MIN_CLASSES}): the pictures of each class are divided instead, so the figures say how well "
+            f"known "
             "classes are recognised"
         )
         if not parts.validation:
@@ -208,7 +211,9 @@ def _told_of_split(parts: Split, records: Records) -> list[str]:
 
 
 def _number(records: Records, parts: Split) -> tuple[Records, dict[int, str]]:
-    """Records with labels numbered from 0: the classes of training first, then the others; names by new label."""
+    """Records with labels numbered from 0: the classes of training first, then the others; names by new
+    label.
+    """
     order: list[int] = []
     for indices in (parts.train, parts.validation, [*parts.query, *parts.gallery]):
         order += sorted({int(label) for label in records.labels[indices]} - set(order))
@@ -229,7 +234,9 @@ def _where(pretrained: bool | str | None) -> bool | str | None:
 
 
 def _schema(recipe: Path) -> str | None:
-    """The JSON schema as the recipe's editor finds it: relative within a checkout, else by the package's path."""
+    """The JSON schema as the recipe's editor finds it: relative within a checkout, else by the package's
+    path.
+    """
     schema = shipped_folder() / "recipe.schema.json"
     if not schema.is_file():
         return None

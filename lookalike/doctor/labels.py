@@ -20,7 +20,9 @@ _BY_PICTURE = ("CELoss",)
 
 
 def check_classes(recipe: Recipe, sets: Sets, report: Report) -> None:
-    """Training labels against the head, classes that training shares with evaluation, queries that cannot be met."""
+    """Training labels against the head, classes that training shares with evaluation, queries that cannot
+    be met.
+    """
     train = sets.train.records if sets.train is not None else None
     if train is not None:
         _training_labels(recipe, train, report)
@@ -55,7 +57,8 @@ def _training_labels(recipe: Recipe, train: Records, report: Report) -> None:
         )
         report.doubtful(
             "labels",
-            f"Arch.Head.class_num is {class_num}, but {len(empty)} of the classes have no training picture (labels "
+            f"Arch.Head.class_num is {class_num}, but {len(empty)} of the classes have no training picture "
+            f"(labels "
             f"{shown}): {advice}",
         )
     else:
@@ -101,7 +104,10 @@ def _positives(name: str, query: Block, gallery: Block, report: Report) -> None:
         report.right("positives", f"{name}: each of the {len(asked)} queries has its like in the {where}")
         return
     shown = listed([asked.where(index) for index in lone], 3)
-    text = f"{name}: {len(lone)} of {len(asked)} queries have no other picture of their class in the {where} ({shown})"
+    text = (
+        f"{name}: {len(lone)} of {len(asked)} queries have no other picture of their class in the {where} "
+        f"({shown})"
+    )
     if len(lone) == len(asked):
         report.wrong(
             "positives", f"{text}: there is nothing to score; do both lists number the classes alike?"
@@ -111,7 +117,9 @@ def _positives(name: str, query: Block, gallery: Block, report: Report) -> None:
 
 
 def check_batches(recipe: Recipe, sets: Sets, report: Report) -> int | None:
-    """The batches of an epoch and what is in one. Returns the updates of an epoch, None where that is not known."""
+    """The batches of an epoch and what is in one. Returns the updates of an epoch, None where that is not
+    known.
+    """
     loader = sets.train.loader if sets.train is not None else None
     if loader is None:
         return None
@@ -120,13 +128,15 @@ def check_batches(recipe: Recipe, sets: Sets, report: Report) -> int | None:
     if wanted > length:
         report.wrong(
             "batches",
-            f"Global.iter_per_epoch is {wanted}, but the training set gives {length} batches an epoch: lower it",
+            f"Global.iter_per_epoch is {wanted}, but the training set gives {length} batches an epoch: lower "
+            f"it",
         )
         wanted = length
     if wanted < settings.update_freq:
         report.wrong(
             "batches",
-            f"an epoch has {wanted} batches, too few for one update (Global.update_freq {settings.update_freq}): use a "
+            f"an epoch has {wanted} batches, too few for one update (Global.update_freq "
+            f"{settings.update_freq}): use a "
             "smaller batch, or drop_last: False",
         )
     loader.set_epoch(1)
@@ -153,14 +163,16 @@ def _tell_of_pairs(recipe: Recipe, labels: np.ndarray, batches: list[list[int]],
     if share > 0.5:
         report.doubtful(
             "batches",
-            f"{listed(pairwise)} compares the pictures of a batch, but {100 * share:.0f} % of them are alone with "
+            f"{listed(pairwise)} compares the pictures of a batch, but {100 * share:.0f} % of them are alone "
+            f"with "
             "their class there: use PKSampler",
         )
     repeated = float(np.mean([1 - len(set(batch)) / len(batch) for batch in batches]))
     if repeated > 0.1:
         report.doubtful(
             "batches",
-            f"{100 * repeated:.0f} % of a batch are repeated pictures, as classes have fewer than the sampler draws of "
+            f"{100 * repeated:.0f} % of a batch are repeated pictures, as classes have fewer than the "
+            f"sampler draws of "
             "each: lower sample_per_id",
         )
 

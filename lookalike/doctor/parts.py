@@ -59,7 +59,8 @@ def _model(recipe: Recipe, report: Report) -> RecModel | None:
     except (RuntimeError, ValueError, AssertionError) as error:
         report.wrong(
             "model",
-            f"{arch.place}: the model cannot run on pictures of Global.image_shape {[channels, height, width]}: "
+            f"{arch.place}: the model cannot run on pictures of Global.image_shape "
+            f"{[channels, height, width]}: "
             f"{_first_line(error)}",
         )
         return None
@@ -106,7 +107,8 @@ def _local_weights(recipe: Recipe, report: Report) -> bool:
     name = Component.of(backbone).name
     report.right(
         "weights",
-        f"Arch.Backbone.pretrained: those of {name} are fetched when training starts, from {whence}; not looked "
+        f"Arch.Backbone.pretrained: those of {name} are fetched when training starts, from {whence}; not "
+        f"looked "
         "at here",
     )
     return False
@@ -182,13 +184,14 @@ def _schedule(part: Any, epochs: int, steps: int | None, report: Report) -> None
     rise = f", warm-up of {warm:g} epoch{'s' if warm != 1 else ''} from {rates[0]:.2g}" if warm else ""
     report.right(
         "optimizer",
-        f"{part.name}: {type(schedule).__name__} of {rates[1]:.2g} to {rates[2]:.2g} at the end{rise}; {epochs} epochs"
-        + (f" of {steps} updates" if steps else ""),
+        f"{part.name}: {type(schedule).__name__} of {rates[1]:.2g} to {rates[2]:.2g} at the end{rise}; "
+        f"{epochs} epochs" + (f" of {steps} updates" if steps else ""),
     )
     if warm and warm >= epochs:
         report.doubtful(
             "optimizer",
-            f"Optimizer.lr: the warm-up is as long as the run ({epochs} epochs), so the learning rate only rises; "
+            f"Optimizer.lr: the warm-up is as long as the run ({epochs} epochs), so the learning rate only "
+            f"rises; "
             "set warmup_epoch lower",
         )
     if max(rates) == 0:

@@ -24,7 +24,9 @@ _SHOWN = 10
 
 
 def check_pictures(sets: Sets, full: bool, report: Report) -> set[str]:
-    """Look for the files of all sets and decode a sample of each (`full`: all). Returns the paths of broken ones."""
+    """Look for the files of all sets and decode a sample of each (`full`: all). Returns the paths of
+    broken ones.
+    """
     broken: set[str] = set()
     seen: set[tuple[str, int]] = set()
     for block in sets.blocks():
@@ -85,7 +87,9 @@ def _allowed_share(block: Block) -> float:
 
 
 def check_copies(sets: Sets, full: bool, report: Report) -> None:
-    """Files with the same bytes: in training and in what is scored (a leak), in query and gallery, in two classes."""
+    """Files with the same bytes: in training and in what is scored (a leak), in query and gallery, in two
+    classes.
+    """
     total = sum(len(files) for block in sets.blocks() if (files := block.files) is not None)
     if total > MOST_COMPARED and not full:
         report.right("copies", f"not looked for among {total} pictures (--full does)")
@@ -156,17 +160,20 @@ def _two_classes(train: Block, report: Report) -> None:
 
 
 def check_preparation(recipe: Recipe, sets: Sets, report: Report) -> None:
-    """Whether pictures are normalised alike where they are trained on and scored, and as the weights expect it."""
+    """Whether pictures are normalised alike where they are trained on and scored, and as the weights
+    expect it.
+    """
     found = {block.path: _normalisation(block.section) for block in sets.blocks()}
-    found = {path: values for path, values in found.items() if values is not None}
-    reference = next(iter(found.items()), None)
+    given = {path: values for path, values in found.items() if values is not None}
+    reference = next(iter(given.items()), None)
     if reference is None:
         return
-    for path, values in found.items():
+    for path, values in given.items():
         if values != reference[1]:
             report.doubtful(
                 "transforms",
-                f"{path} normalises with {_told(values)}, but {reference[0]} with {_told(reference[1])}: write the same",
+                f"{path} normalises with {_told(values)}, but {reference[0]} with {_told(reference[1])}: "
+                f"write the same",
             )
     backbone = recipe.arch.get("Backbone")
     if isinstance(backbone, Mapping) and backbone.get("pretrained") is True:
@@ -177,7 +184,8 @@ def check_preparation(recipe: Recipe, sets: Sets, report: Report) -> None:
                 if reference[1] != (tuple(expected.mean), tuple(expected.std)):
                     report.doubtful(
                         "transforms",
-                        f"{reference[0]} normalises with {_told(reference[1])}, but the weights of {name} expect "
+                        f"{reference[0]} normalises with {_told(reference[1])}, but the weights of {name} "
+                        f"expect "
                         f"{_told((tuple(expected.mean), tuple(expected.std)))}",
                     )
 

@@ -14,7 +14,9 @@ from lookalike.recipe.reading import python_literal
 
 @dataclass(frozen=True)
 class Facts:
-    """What the comments tell of the data. `lists` are the list files by part; no validation where it is absent."""
+    """What the comments tell of the data. `lists` are the list files by part; no validation where it is
+    absent.
+    """
 
     data: str
     stem: str
@@ -43,7 +45,7 @@ def recipe_text(facts: Facts, choices: Choices) -> str:
 def _aligned(line: str) -> str:
     """A line with its comment in the column where the others have theirs."""
     text, mark, comment = line.rpartition("  # ")
-    if not mark or line.endswith('"'):  # a path may hold the same letters
+    if not mark or not text.strip() or line.endswith('"'):  # a path may hold the same letters
         return line
     return f"{text.rstrip():<36} # {comment}"
 
@@ -71,20 +73,24 @@ def _heading(facts: Facts) -> list[str]:
     train, query, gallery = (facts.counts[part] for part in ("train", "query", "gallery"))
     lines += [
         "#",
-        f"# Written by `lookalike init` for {json.dumps(facts.data, ensure_ascii=False)}: {facts.pictures} pictures of {facts.classes} classes.",
+        f"# Written by `lookalike init` for {json.dumps(facts.data, ensure_ascii=False)}: {facts.pictures} "
+        f"pictures of {facts.classes} classes.",
     ]
     if facts.by_class:
         lines += [
-            f"# Trained on {train[1]} classes, scored on others that it never sees ({query[0]} queries, {gallery[0]} gallery pictures).",
+            f"# Trained on {train[1]} classes, scored on others that it never sees ({query[0]} queries, "
+            f"{gallery[0]} gallery pictures).",
         ]
     else:
         lines += [
-            f"# Fewer than {MIN_CLASSES} classes: none is held out, and the figures are those of other pictures of known classes",
+            f"# Fewer than {MIN_CLASSES} classes: none is held out, and the figures are those of other "
+            f"pictures of known classes",
             f"# ({train[0]} train, {query[0]} queries, {gallery[0]} gallery pictures).",
         ]
     return [
         *lines,
-        "# Paths are seen from the folder in which lookalike is run. Any key can be changed there, such as -o Global.epochs=5",
+        "# Paths are seen from the folder in which lookalike is run. Any key can be changed there, such as "
+        "-o Global.epochs=5",
     ]
 
 
@@ -96,7 +102,8 @@ def _global(facts: Facts, choices: Choices) -> list[str]:
         f"  output_dir: {quoted(f'./output/{facts.stem}')}   # checkpoints and logs",
         "  device: auto                 # a GPU where there is one, else the CPU",
         f"  seed: {facts.seed}",
-        f"  epochs: {choices.epochs}  # about {duration(choices.minutes)} on two CPU cores; `lookalike check` measures it",
+        f"  epochs: {choices.epochs}  # about {duration(choices.minutes)} on two CPU cores; `lookalike "
+        f"check` measures it",
         "  save_interval: 0             # keep `latest` and `best_model` only",
         f"  eval_interval: {every}  # epochs between two scores of {scored}",
         "  print_batch_step: 10",
@@ -111,7 +118,7 @@ def _model(choices: Choices) -> list[str]:
     lines = [
         "Arch:",
         "  name: RecModel",
-        "  infer_output_key: features   # the embedding is what the neck gives",
+        "  infer_output_key: features   # the embedding is what comes before the head",
         "  infer_add_softmax: False",
         "  Backbone:",
         f"    name: {choices.backbone}  # {_why_backbone(choices)}",
@@ -121,16 +128,19 @@ def _model(choices: Choices) -> list[str]:
     if choices.stop_layer:
         lines += [
             "  BackboneStopLayer:",
-            f"    name: {choices.stop_layer}  # the pooled features, before any classifier",
+            f"    name: {choices.stop_layer}  # the end of the network, before any classifier",
         ]
     lines += [
-        f"  # A neck would give embeddings of fewer numbers than these {choices.width}; Head.embedding_size is then its class_num:",
+        f"  # A neck would give embeddings of fewer numbers than these {choices.width}; Head.embedding_size "
+        f"is then its class_num:",
         f"  # Neck: {{name: FC, embedding_size: {choices.width}, class_num: 256}}",
         "  Head:  # a classifier that only training needs",
         "    name: CosMargin  # cosine to each class; the own one is made harder by the margin",
         f"    embedding_size: {choices.width}",
         f"    class_num: {choices.class_num}  # classes of the training list",
-        f"    margin: {0.0 if choices.pretrained else 0.2}  # {'none, as the weights are good to begin with' if choices.pretrained else 'up to 0.5 for large sets'}",
+        "    margin: 0.0  # none, as the weights are good to begin with"
+        if choices.pretrained
+        else "    margin: 0.2  # up to 0.5 for large sets",
         f"    scale: {16 if choices.pretrained else 24}",
     ]
     if choices.frozen:
@@ -192,7 +202,8 @@ def _training(choices: Choices) -> list[str]:
         f"    learning_rate: {choices.learning_rate:g}",
         f"    warmup_epoch: {choices.warmup}  # rises from 0 for so long",
         "",
-        "EMA:                           # a running mean of the weights is scored and kept: steadier than the last step",
+        "EMA:                           # a running mean of the weights is scored and kept: steadier than "
+        "the last step",
         "  decay: 0.99",
         "  warmup: True                 # shorter memory at the beginning",
         "  skip_raw_evaluation: True",
@@ -208,13 +219,15 @@ def _data(facts: Facts, choices: Choices) -> list[str]:
         *(["      cache: ram  # decoded once and kept in memory"] if choices.cached else []),
         *_augmentations(choices),
         "    sampler:",
-        f"      name: PKSampler          # {choices.identities} classes with {choices.per_identity} pictures each, so that every picture has its like in the batch",
+        f"      name: PKSampler          # {choices.identities} classes with {choices.per_identity} pictures "
+        f"each, so that every picture has its like in the batch",
         f"      batch_size: {choices.batch_size}",
         f"      sample_per_id: {choices.per_identity}",
         "      drop_last: False         # the last batch is filled up",
         *_sample_method(choices),
         "    loader: &reading",
-        f"      num_workers: {0 if choices.tiny else 2}           # processes that read pictures; 0 reads in the training process",
+        f"      num_workers: {0 if choices.tiny else 2}           # processes that read pictures; 0 reads in "
+        f"the training process",
         "",
     ]
     first = "validation" if "validation" in facts.lists else "query"
@@ -267,7 +280,8 @@ def _augmentations(choices: Choices) -> list[str]:
             "        - ResizeImage:",
             f"            size: {choices.size}",
             *_how_resized(choices, " " * 12),
-            "        - RandomAffine:  # seen a little from the side; no mirroring: a mirrored sign is another one",
+            "        - RandomAffine:  # seen a little from the side; no mirroring: a mirrored sign is "
+            "another one",
             "            degrees: 15",
             "            shear: 10",
             "            scale: [0.86, 1.16]",
@@ -311,7 +325,8 @@ def _sample_method(choices: Choices) -> list[str]:
     if choices.even_classes:
         return []
     return [
-        "      sample_method: id_avg_prob   # some classes have many more pictures: all are drawn equally often"
+        "      sample_method: id_avg_prob   # some classes have many more pictures: all are drawn equally "
+        "often"
     ]
 
 
@@ -347,7 +362,8 @@ def _scored(facts: Facts, choices: Choices, part: str, indent: int, first: str) 
 _METRIC: list[Any] = [
     "Metric:",
     "  Eval:",
-    "    - Recallk:                 # share of queries with a picture of their class among the first k; the first decides",
+    "    - Recallk:                 # share of queries with a picture of their class among the first k; the "
+    "first decides",
     "        topk: [1, 5]",
     "    - mAP: {}",
 ]

@@ -1,4 +1,6 @@
-"""A few training steps and one evaluation of a few pictures: does it run, what memory and what time will it take?"""
+"""A few training steps and one evaluation of a few pictures: does it run, what memory and what time will
+it take?
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ MEGABYTE = 2**20
 
 @dataclass
 class Rehearsed:
-    """What was measured: seconds a picture to read, to train and to embed, and of an update; megabytes by purpose."""
+    """What was measured: seconds a picture to read, to train and to embed, and of an update; megabytes by
+    purpose.
+    """
 
     device: torch.device
     read: float | None
@@ -54,8 +58,8 @@ def rehearse(
 ) -> Rehearsed | None:
     """Run a little of the training, on real pictures where there are any, else on black ones.
 
-    A mistake that only shows when things run (a loss that reads what the model does not give, a NaN) becomes a
-    problem of the report.
+    A mistake that only shows when things run (a loss that reads what the model does not give, a NaN) becomes
+    a problem of the report.
     """
     model, loss = parts.model, parts.loss
     if model is None or loss is None or optimizers is None:
@@ -115,7 +119,8 @@ def _pictures(
     if tuple(images.shape[1:]) != (channels, height, width):
         report.doubtful(
             "transforms",
-            f"{block.path} gives pictures of {list(images.shape[1:])}, but Global.image_shape, for which the model is "
+            f"{block.path} gives pictures of {list(images.shape[1:])}, but Global.image_shape, for which the "
+            f"model is "
             f"exported, is {[channels, height, width]}",
         )
     return images, batch["label"], seconds / len(images)
@@ -132,7 +137,9 @@ def _some(labels: np.ndarray, paths: list[str], broken: set[str], classes: int, 
 
 
 def _few(recipe: Recipe, block: Block, indices: Iterable[int]) -> Loader | None:
-    """A loader of these pictures of a block in one batch, prepared as the block says, read in this process."""
+    """A loader of these pictures of a block in one batch, prepared as the block says, read in this
+    process.
+    """
     chosen = list(indices)
     if not chosen or block.records is None:
         return None
@@ -329,13 +336,15 @@ def tell_cost(recipe: Recipe, sets: Sets, updates: int | None, measured: Rehears
     )
     report.right(
         "time",
-        f"about {spoken(epoch)} an epoch, {spoken(everything)} in all on this machine ({where}); a picture takes "
+        f"about {spoken(epoch)} an epoch, {spoken(everything)} in all on this machine ({where}); a picture "
+        f"takes "
         f"{1000 * measured.read:.1f} ms to read and {1000 * measured.train:.1f} ms to train",
     )
     if measured.device.type != "cpu" and measured.read / max(1, min(workers, cores)) > 2 * measured.train:
         report.doubtful(
             "time",
-            f"reading takes longer than training: raise DataLoader.Train.loader.num_workers ({workers}; there are "
+            f"reading takes longer than training: raise DataLoader.Train.loader.num_workers ({workers}; "
+            f"there are "
             f"{cores} cores)",
         )
 

@@ -58,14 +58,17 @@ def _folder(data: Path) -> Records:
     names = sorted((records.class_names or {}).values())
     if all(name.lower() in _PARTS for name in names):
         raise UserError(
-            f"{data}: its folders are {', '.join(names)}, which are parts of a set and no classes; give one of "
+            f"{data}: its folders are {', '.join(names)}, which are parts of a set and no classes; give one "
+            f"of "
             f"them, such as {data / names[-1]}, or one folder with all classes"
         )
     return records
 
 
 def _delimiter(file: Path) -> str:
-    """What separates the columns of a list file: the first of tab, comma and blank that its first line has."""
+    """What separates the columns of a list file: the first of tab, comma and blank that its first line
+    has.
+    """
     try:
         with open(file, encoding="utf-8-sig") as lines:
             first = next((line.strip() for line in lines if line.strip()), "")

@@ -6,12 +6,12 @@ classes are held out, drawn by the seed:
 - 70 % of the classes are trained on.
 - 10 %, at least two, are the validation: searched among themselves while training, to choose the best epoch.
 - 20 %, at least two, are the test: a third of the pictures of each are queries, the others the gallery.
-- A class with one picture can be neither: it is trained on, or, one in five, stands in the gallery as something
-  that no query asks for.
+- A class with one picture can be neither: it is trained on, or, one in five, stands in the gallery as
+  something that no query asks for.
 
-With fewer than eight classes of two or more pictures too little would be left on either side. Then the pictures of
-each class are divided instead: of a class of six or more, 70 % train, 10 % (at least two) validate, 20 % (at least two)
-test; of three to five, two test and the others train; of one or two, all train.
+With fewer than eight classes of two or more pictures too little would be left on either side. Then the
+pictures of each class are divided instead: of a class of six or more, 70 % train, 10 % (at least two)
+validate, 20 % (at least two) test; of three to five, two test and the others train; of one or two, all train.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ MIN_CLASSES = 8
 
 @dataclass
 class Split:
-    """Positions of the records in each part, ascending. `by_class`: the parts have no class in common, gallery
-    and query excepted."""
+    """Positions of the records in each part, ascending. `by_class`: the parts have no class in common,
+    gallery and query excepted.
+    """
 
     by_class: bool
     train: list[int] = field(default_factory=list)

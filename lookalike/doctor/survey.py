@@ -12,7 +12,9 @@ from lookalike.core.progress import track
 from lookalike.images import Records, check_images, decode_image
 
 LOOKED_AT = 5000
-"""Pictures that are decoded; of a larger set these are spread evenly, and of the others the file is looked for."""
+"""Pictures that are decoded; of a larger set these are spread evenly, and of the others the file is looked
+for.
+"""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -82,6 +83,23 @@ def assert_close_to_max(actual: Any, expected: Any, rtol: float, what: str = "")
     assert actual.shape == expected.shape, f"{what}: shape {actual.shape} against {expected.shape}"
     worst, scale = np.abs(actual - expected).max(), np.abs(expected).max()
     assert worst <= rtol * scale, f"{what}: differs by {worst:.3g}, allowed {rtol} of {scale:.3g}"
+
+
+def salt(name: str) -> str:
+    """The salt of a file's weights, which `about` writes as salt='…'."""
+    with open(FOLDER / f"{name}.json", encoding="utf-8") as file:
+        about = json.dumps(json.load(file)["about"])
+    found = re.search(r"salt='([^']*)'", about)
+    return found[1] if found else ""
+
+
+def generated(name: str, case: dict[str, Any]) -> dict[str, np.ndarray]:
+    """The weights of a case by the reference's keys, checked against their checksum; constants are left out."""
+    generator, grain = weightgen(), case.get("salt", salt(name))
+    made = {key: generator.gen(key, shape, grain, case["gain"]) for key, shape, _ in case["state"]}
+    arrays = {key: array for key, array in made.items() if array is not None}
+    assert generator.checksum(arrays) == case["weights_crc"], "this numpy does not repeat the streams of the set"
+    return arrays
 
 
 def weightgen() -> ModuleType:

@@ -14,7 +14,7 @@ from tests.golden.reference_arch import build, missing_part
 @golden.parametrize("recmodel", missing=missing_part)
 def test_recmodel(case: dict[str, Any]) -> None:
     store = golden.arrays("recmodel")
-    model = build(case)
+    model = build("recmodel", case)
     batch = torch.from_numpy(golden.weightgen().inputs(case["input_seed"], case["input_shape"]))
     np.testing.assert_array_equal(batch.numpy().ravel()[:8], np.float32(case["input_first"]))
     with torch.inference_mode():

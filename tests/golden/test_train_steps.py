@@ -47,7 +47,7 @@ class Run:
 
     def __init__(self, case: dict[str, Any]) -> None:
         self.case = case
-        self.model: RecModel = build(case)
+        self.model: RecModel = build("train_steps", case)
         for module in self.model.modules():
             if "Dropout" in type(module).__name__:
                 module.p = 0.0  # type: ignore[assignment]
@@ -57,7 +57,7 @@ class Run:
             *_, term, name = key.split(".")
             with torch.no_grad():
                 parameter: Any = getattr(self.loss.terms[int(term)], name)
-                parameter.copy_(torch.from_numpy(generator.gen(key, shape)))
+                parameter.copy_(torch.from_numpy(generator.gen(key, shape, golden.salt("train_steps"))))
         self.optimizers: Optimizers = build_optimizer(
             _optimizer_section(case),
             self.model,

@@ -1,0 +1,136 @@
+"""Pictures in, vectors out, whatever a picture is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from lookalike import Embedder, Recipe
+from lookalike.core.errors import BrokenImage, UserError
+from lookalike.deploy.runtime import OnnxRuntime
+from lookalike.images import Preprocess
+from lookalike.training import evaluate
+from tests.tiny import recipe_values
+
+
+@pytest.fixture(scope="module")
+def model(trained: Path) -> Embedder:
+    return Embedder(trained / "inference")
+
+
+@pytest.fixture(scope="module")
+def some(pictures: Path) -> list[Path]:
+    return sorted((pictures / "pictures" / "class 6").iterdir())
+
+
+def test_every_form_of_a_picture_gives_the_same(model: Embedder, some: list[Path]) -> None:
+    path = some[0]
+    array = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+    forms = [str(path), path, path.read_bytes(), Image.open(path), array]
+    vectors = model.encode(forms)
+    assert vectors.shape == (5, 16)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(vectors, np.repeat(vectors[:1], 5, axis=0), atol=1e-6)
+    for form in forms:  # one alone, without a list around it
+        np.testing.assert_allclose(model.encode(form), vectors[:1], atol=1e-6)
+    np.testing.assert_allclose(model.encode(np.stack([array, array])), vectors[:2], atol=1e-6)
+
+
+def test_order_and_batches_do_not_matter(model: Embedder, some: list[Path]) -> None:
+    whole = model.encode(some)
+    np.testing.assert_allclose(model.encode(some, batch_size=3, workers=1), whole, atol=1e-6)
+    np.testing.assert_allclose(model.encode(iter(some[::-1]), batch_size=1), whole[::-1], atol=1e-6)
+
+
+def test_nothing_gives_nothing(model: Embedder) -> None:
+    assert model.encode([]).shape == (0, 16)
+
+
+def test_a_broken_picture_raises_or_is_told(model: Embedder, some: list[Path], tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(some[0].read_bytes()[:40])
+    mixed = [some[0], broken, tmp_path / "gone.png", some[1]]
+    with pytest.raises(BrokenImage, match=r"broken\.png"):
+        model.encode(mixed)
+    told: dict[int, str] = {}
+    vectors = model.encode(mixed, batch_size=2, on_broken=lambda i, error: told.__setitem__(i, error.path))
+    assert told == {1: str(broken), 2: str(tmp_path / "gone.png")}
+    np.testing.assert_allclose(vectors, model.encode(some[:2]), atol=1e-6)
+    assert model.encode([broken], on_broken=lambda *_: None).shape == (0, 16)
+
+
+def test_what_is_no_picture_is_one_sentence(model: Embedder) -> None:
+    with pytest.raises(UserError, match="an image must be"):
+        model.encode([3])
+    with pytest.raises(UserError, match="uint8"):
+        model.encode([np.zeros((4, 4, 3), np.float32)])
+
+
+def test_values_that_are_not_finite_are_one_sentence(trained: Path, some: list[Path]) -> None:
+    model = Embedder(trained / "inference")
+    model.runtime = lambda batch: np.full((len(batch), 16), np.nan, np.float32)
+    with pytest.raises(UserError, match="not finite"):
+        model.encode(some[:1])
+
+
+def test_pictures_of_different_sizes_are_one_sentence(trained: Path, some: list[Path]) -> None:
+    model = Embedder(trained / "inference")
+    model.preprocess = Preprocess([{"NormalizeImage": {"order": "hwc"}}])
+    with pytest.raises(UserError, match="different sizes"):
+        model.encode([np.zeros((8, 8, 3), np.uint8), np.zeros((8, 9, 3), np.uint8)])
+    with pytest.raises(UserError, match="takes pictures of 3x32x32, but the preprocessing gives 3x40x40"):
+        model.encode(some[:1])
+
+
+def test_vectors_are_those_of_the_evaluation(
+    model: Embedder, pictures: Path, trained: Path, some: list[Path]
+) -> None:
+    values = recipe_values(pictures, trained)
+    best = trained / "RecModel" / "best_model"
+    values["Global"]["pretrained_model"] = str(best)
+    found = evaluate(Recipe.from_dict(values), keep_features=True)
+    assert found.query_set is not None
+    assert found.query_set.paths is not None
+    np.testing.assert_allclose(model.encode(found.query_set.paths), found.query_set.features, atol=1e-4)
+    from_checkpoint = Embedder.from_checkpoint(best)
+    np.testing.assert_allclose(from_checkpoint.encode(found.query_set.paths), found.query_set.features, atol=1e-6)
+    assert from_checkpoint.size == 16
+    assert from_checkpoint.fingerprint != model.fingerprint
+
+
+def test_any_layer_of_a_checkpoint(trained: Path, some: list[Path]) -> None:
+    best = trained / "RecModel" / "best_model"
+    for layer, width in (("backbone.blocks4", 32), ("backbone", 32), ("neck", 16)):
+        model = Embedder.from_checkpoint(best, layer=layer)
+        vectors = model.encode(some[:3])
+        assert vectors.shape == (3, model.size)
+        if layer != "backbone.blocks4":
+            assert model.size == width
+    assert model.fingerprint != Embedder.from_checkpoint(best).fingerprint
+    with pytest.raises(UserError, match="no_such_layer"):
+        Embedder.from_checkpoint(best, layer="no_such_layer")
+    with pytest.raises(UserError, match="neither a model folder nor a checkpoint"):
+        Embedder.from_checkpoint(trained)
+
+
+@pytest.mark.parametrize(("method", "threshold"), [("sign", 0.0), ("round", 0.5)])
+def test_binary_codes_are_bits(trained: Path, some: list[Path], method: str, threshold: float) -> None:
+    plain = Embedder(trained / "inference")
+    model = Embedder(trained / "inference")
+    model.binarize = method
+    codes = model.encode(some)
+    assert codes.shape == (8, 2)
+    assert codes.dtype == np.uint8
+    np.testing.assert_array_equal(np.unpackbits(codes, axis=1), plain.encode(some) > threshold)
+    assert model.encode([]).shape == (0, 2)
+
+
+@pytest.mark.parametrize("threads", ["", "2", "3,2", "many"])
+def test_threads_of_the_environment(trained: Path, monkeypatch: pytest.MonkeyPatch, threads: str) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    options = OnnxRuntime(trained / "inference" / "model.onnx").session.get_session_options()
+    assert options.intra_op_num_threads == {"2": 2, "3,2": 3}.get(threads, 0)

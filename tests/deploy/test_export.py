@@ -1,0 +1,235 @@
+"""What `export` writes equals the model it was made of."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from lookalike import Embedder, ModelFolder, Recipe, export
+from lookalike.core.errors import LookalikeError, UserError
+from lookalike.core.files import sha256
+from lookalike.deploy import export as export_module
+from lookalike.deploy.export import deployed_module
+from lookalike.deploy.runtime import OnnxRuntime
+from lookalike.model import build_backbone, build_model, load_weights
+from tests.tiny import SIDE, TRAIN_CLASSES, recipe_values
+
+
+def values_of(pictures: Path, output: Path, weights: Path | None = None, **settings: Any) -> dict[str, Any]:
+    values = recipe_values(pictures, output)
+    values["Global"] |= settings
+    if weights is not None:
+        values["Global"]["pretrained_model"] = str(weights)
+    return values
+
+
+def images(count: int, side: int = SIDE) -> torch.Tensor:
+    return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(count))
+
+
+def random_statistics(model: torch.nn.Module) -> None:
+    """Weights as after a training: no batch norm is the identity."""
+    generator = torch.Generator().manual_seed(7)
+    for name, value in model.state_dict().items():
+        if value.is_floating_point():
+            low, high = (0.5, 1.5) if name.endswith(("running_var", "weight")) and value.ndim == 1 else (-0.2, 0.2)
+            value.copy_(torch.rand(value.shape, generator=generator) * (high - low) + low)
+
+
+def test_files_of_a_model_folder(trained: Path) -> None:
+    folder = trained / "inference"
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "model.json", "model.onnx"]
+    manifest = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    assert (manifest["size"], manifest["shape"], manifest["normalized"]) == (16, [3, SIDE, SIDE], True)
+    assert manifest["made_from"]["weights"] == str(trained / "RecModel" / "best_model")
+    opened = ModelFolder.open(folder)
+    opened.verify()
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert opened.fingerprint in card
+    assert "Licence: not stated" in card
+
+
+@pytest.mark.parametrize("count", [1, 3, 7])
+def test_the_graph_equals_the_model_for_any_batch(pictures: Path, trained: Path, count: int) -> None:
+    recipe = Recipe.from_dict(values_of(pictures, trained))
+    model = build_model(recipe.arch).eval()
+    load_weights(model, trained / "RecModel" / "best_model")
+    with torch.inference_mode():
+        expected = torch.nn.functional.normalize(model(images(count))["features"]).numpy()
+    found = OnnxRuntime(trained / "inference" / "model.onnx")(images(count).numpy())
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+
+
+def test_nothing_of_this_machine_is_in_the_graph(trained: Path) -> None:
+    content = (trained / "inference" / "model.onnx").read_bytes()
+    for word in (str(Path(export_module.__file__).parent), "site-packages", "stack_trace", "lookalike/"):
+        assert word.encode() not in content
+    onnx.checker.check_model(onnx.load_from_string(content), full_check=True)
+
+
+@pytest.mark.parametrize(
+    ("arch", "settings", "size", "kind"),
+    [
+        ({"infer_output_key": "features"}, {}, 16, "normalised"),
+        ({"infer_output_key": "features"}, {"feature_normalize": False}, 16, "plain"),
+        ({"infer_output_key": None}, {}, 16, "normalised"),
+        ({"infer_output_key": "neck"}, {}, 16, "normalised"),
+        ({"infer_output_key": "backbone"}, {}, 32, "normalised"),
+        ({"infer_output_key": "logits"}, {}, TRAIN_CLASSES, "plain"),
+        ({"infer_output_key": "logits", "infer_add_softmax": None}, {}, TRAIN_CLASSES, "softmax"),
+        ({"infer_output_key": "logits", "infer_add_softmax": True}, {}, TRAIN_CLASSES, "softmax"),
+        ({"infer_output_key": "features", "infer_add_softmax": True}, {}, 16, "softmax"),
+    ],
+)
+def test_what_is_exported(pictures: Path, tmp_path: Path, arch: Any, settings: Any, size: int, kind: str) -> None:
+    values = values_of(pictures, tmp_path, **settings)
+    values["Arch"] |= arch
+    recipe = Recipe.from_dict(values)
+    model = build_model(recipe.arch).eval()
+    with torch.inference_mode():
+        plain = model(images(3))[arch["infer_output_key"] or "features"].flatten(1)
+        found = deployed_module(recipe, model)(images(3))
+    expected = {"normalised": torch.nn.functional.normalize(plain), "plain": plain, "softmax": plain.softmax(1)}
+    assert found.shape == (3, size)
+    torch.testing.assert_close(found, expected[kind])
+    assert model.head is not None  # the model itself is as it was
+
+
+def test_an_output_the_model_does_not_have_is_one_sentence(pictures: Path, tmp_path: Path, trained: Path) -> None:
+    values = values_of(pictures, tmp_path, trained / "RecModel" / "best_model")
+    values["Arch"]["infer_output_key"] = "logit"
+    with pytest.raises(UserError, match="infer_output_key.*'logit'"):
+        export(Recipe.from_dict(values))
+
+
+def test_class_scores_are_exported(pictures: Path, tmp_path: Path, trained: Path) -> None:
+    values = values_of(pictures, tmp_path, trained / "RecModel" / "best_model")
+    values["Arch"] |= {"infer_output_key": "logits", "infer_add_softmax": True}
+    result = export(Recipe.from_dict(values), tmp_path / "classes")
+    assert result.size == TRAIN_CLASSES
+    scores = Embedder(result.folder).encode([pictures / "pictures" / "class 0" / "0.png"])
+    np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-5)
+
+
+def test_branches_of_pplcnet_v2_are_joined(pictures: Path, tmp_path: Path) -> None:
+    values = values_of(pictures, tmp_path, feature_normalize=False)
+    values["Arch"]["Backbone"] = {"name": "PPLCNetV2_small", "class_expand": 32}
+    recipe = Recipe.from_dict(values)
+    model = build_model(recipe.arch)
+    random_statistics(model)
+    model.eval()
+    before = sum(1 for _ in model.modules())
+    with torch.inference_mode():
+        expected = model(images(2))["features"]
+    joined = deployed_module(recipe, model)
+    with torch.inference_mode():
+        torch.testing.assert_close(joined(images(2)), expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+    assert sum(1 for _ in joined.modules()) < before == sum(1 for _ in model.modules())
+
+
+def test_a_timm_network_with_same_padding(pictures: Path, tmp_path: Path) -> None:
+    backbone = {"name": "timm/mobilenetv2_100", "pad_type": "same"}
+    made = build_backbone(backbone)
+    random_statistics(made)
+    save_file(made.state_dict(), tmp_path / "weights.safetensors")
+    values = values_of(pictures, tmp_path)
+    values["Arch"] |= {"Backbone": {**backbone, "pretrained": str(tmp_path / "weights.safetensors")}}
+    values["Arch"]["Neck"]["embedding_size"] = 1280
+    del values["Arch"]["BackboneStopLayer"]
+    values["Arch"]["infer_output_key"] = "backbone"
+    values["Global"]["image_shape"] = [3, 33, 47]  # odd sides are where SAME padding differs on both sides
+    for part in ("Query", "Gallery"):
+        values["DataLoader"]["Eval"][part]["dataset"]["transform_ops"][0]["ResizeImage"]["size"] = [47, 33]
+    result = export(Recipe.from_dict(values))
+    with torch.inference_mode():
+        pixels = torch.randn(5, 3, 33, 47, generator=torch.Generator().manual_seed(1))
+        expected = torch.nn.functional.normalize(made.eval()(pixels)).numpy()
+    found = OnnxRuntime(Path(result.folder) / "model.onnx")(pixels.numpy())
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_a_timm_transformer(pictures: Path, tmp_path: Path) -> None:
+    values = values_of(pictures, tmp_path)
+    values["Arch"] = {
+        "name": "RecModel",
+        "Backbone": {
+            "name": "timm/vit_tiny_patch16_224", "img_size": 32, "embed_dim": 24, "depth": 1, "num_heads": 2,
+        },
+    }  # fmt: skip
+    recipe = Recipe.from_dict(values)
+    model = build_model(recipe.arch).eval()
+    random_statistics(model)
+    result = export_module.export_model(recipe, model, tmp_path / "vit", "somewhere")
+    with torch.inference_mode():
+        expected = torch.nn.functional.normalize(model(images(3))["features"]).numpy()
+    found = OnnxRuntime(tmp_path / "vit" / "model.onnx")(images(3).numpy())
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert result.size == 24
+
+
+def test_an_export_that_fails_leaves_the_older_folder(
+    pictures: Path, tmp_path: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = Recipe.from_dict(values_of(pictures, tmp_path, trained / "RecModel" / "best_model"))
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "model.json").write_text("older")
+
+    def wrong(module: torch.nn.Module, example: torch.Tensor, file: Path) -> None:
+        file.write_bytes((trained / "inference" / "model.onnx").read_bytes())
+        with torch.no_grad():
+            for parameter in module.parameters():
+                parameter.mul_(1.5)
+
+    def other(runtime: OnnxRuntime, batch: Any) -> Any:
+        return np.zeros((len(batch), 16), np.float32)
+
+    for place, fault in (("_write_graph", wrong), ("OnnxRuntime.__call__", other)):
+        with monkeypatch.context() as patched:
+            patched.setattr(export_module, "_write_graph", wrong)
+            if place != "_write_graph":
+                patched.setattr(OnnxRuntime, "__call__", fault)
+                with pytest.raises(LookalikeError, match="differs from the model"):
+                    export(recipe, folder)
+            else:
+                patched.setattr(ModelFolder, "write", lambda self: (_ for _ in ()).throw(OSError(28, "full")))
+                with pytest.raises(OSError, match="full"):
+                    export(recipe, folder)
+        assert [path.name for path in tmp_path.iterdir()] == ["model"]
+        assert (folder / "model.json").read_text() == "older"
+
+
+def test_the_fingerprint_is_of_weights_and_preprocessing(trained: Path, tmp_path: Path) -> None:
+    opened = ModelFolder.open(trained / "inference")
+    (tmp_path / "model.onnx").write_bytes(opened.graph_file.read_bytes())
+    opened.path = tmp_path
+    before = opened.computed_fingerprint()
+    assert before == opened.fingerprint
+    opened.metrics, opened.license, opened.made_from = {"recall1": 1.0}, "MIT", {"recipe": "other"}
+    opened.write()
+    assert ModelFolder.open(tmp_path).computed_fingerprint() == before
+    opened.preprocess[1] = {"ResizeImage": {**next(iter(opened.preprocess[1].values())), "size": [33, 33]}}
+    assert opened.computed_fingerprint() != before
+
+    again = ModelFolder.open(trained / "inference")
+    again.path = tmp_path
+    for change in ({"normalized": False}, {"binarize": "sign"}, {"output": "backbone"}, {"shape": [3, 33, 33]}):
+        before_change = {key: getattr(again, key) for key in change}
+        vars(again).update(change)
+        assert again.computed_fingerprint() != before
+        vars(again).update(before_change)
+    assert again.computed_fingerprint() == before
+    content = bytearray((tmp_path / "model.onnx").read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "model.onnx").write_bytes(content)
+    assert sha256(tmp_path / "model.onnx")
+    with pytest.raises(UserError, match="do not fit the fingerprint"):
+        again.verify()
