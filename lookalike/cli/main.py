@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from lookalike.core.errors import LookalikeError, UserError, did_you_mean
+from lookalike.core.errors import LookalikeError, UserError, did_you_mean, missing_extra
 
 _VERBS = {
     "quickstart": "all of it on drawn pictures, in about three minutes; writes a report",
@@ -24,6 +24,9 @@ _VERBS = {
     "convert": "turns weights of another format into safetensors",
     "recipe": "lists, shows and copies the recipes that ship with Lookalike; writes their JSON schema",
 }
+
+
+_TRAINING_PACKAGES = ("torch", "torchvision", "timm", "onnx", "onnxscript", "tensorboard")
 
 
 class _LazyGroup(typer.core.TyperGroup):
@@ -87,7 +90,7 @@ def run() -> None:
         sys.stderr.close()
         sys.exit(1)
     except Exception as error:
-        told = _usage_error(error)
+        told = _usage_error(error) or _not_installed(error)
         if told is not None:
             _fail(told, 2)
         if debug:
@@ -112,6 +115,12 @@ def _usage_error(error: Exception) -> str | None:
     """The sentence of typer's own errors (an unknown option, a missing argument); None for others."""
     formatted = getattr(error, "format_message", None)
     return str(formatted()) if callable(formatted) else None
+
+
+def _not_installed(error: Exception) -> str | None:
+    """The sentence for a package of `lookalike[train]` that is not there; None for other errors."""
+    name = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    return str(missing_extra(name, "train", "this")) if name in _TRAINING_PACKAGES else None
 
 
 def _explain(error: Exception) -> str:

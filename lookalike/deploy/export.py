@@ -141,7 +141,7 @@ def export_model(
             shape=shape,
             size=int(expected.shape[1]),
             normalized=module.normalize,
-            binarize=str(recipe.global_.feature_binarize) if recipe.global_.feature_binarize else None,
+            binarize=recipe.global_.feature_binarize,
             preprocess=preprocess.to_json(),
             fingerprint="",
             output=module.key,

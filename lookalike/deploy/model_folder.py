@@ -13,7 +13,9 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from lookalike.core.errors import UserError
 from lookalike.core.files import sha256, write_json
@@ -31,11 +33,13 @@ class ModelFolder:
     `binarize` is None, `sign` or `round`; `shape` is C, H, W of the input.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
+
     path: Path
     shape: list[int]
     size: int
     normalized: bool
-    binarize: str | None
+    binarize: Literal["round", "sign"] | None
     preprocess: Any
     fingerprint: str
     output: str = "features"
@@ -60,10 +64,14 @@ class ModelFolder:
         if not isinstance(values, dict) or values.get("format") != FORMAT:
             told = values.get("format") if isinstance(values, dict) else None
             raise UserError(f"{file}: format {told} is not the format {FORMAT} that this version reads")
+        if "path" in values:
+            raise UserError(f"{file} is damaged: it must not say where it is")
         try:
-            folder = cls(path=path, **values)
-        except TypeError as error:
-            raise UserError(f"{file} is damaged: {error}") from None
+            folder = TypeAdapter(cls).validate_json(json.dumps({**values, "path": str(path)}))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise UserError(f"{file} is damaged: {where}: {first['msg']}") from None
         if not folder.graph_file.is_file():
             raise UserError(f"{path} is damaged: {folder.graph} is missing")
         return folder

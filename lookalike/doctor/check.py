@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lookalike.core.log import forget_warnings, logger
+from lookalike.doctor.cost import tell_cost
 from lookalike.doctor.findings import Report
 from lookalike.doctor.form import read_leniently
 from lookalike.doctor.labels import check_batches, check_classes
 from lookalike.doctor.parts import check_optimizer, check_parts
 from lookalike.doctor.pictures import check_copies, check_pictures, check_preparation
-from lookalike.doctor.rehearsal import rehearse, tell_cost
+from lookalike.doctor.rehearsal import rehearse
 from lookalike.doctor.sets import read_sets
 from lookalike.recipe import Recipe, missing_paths
 

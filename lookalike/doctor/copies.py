@@ -33,8 +33,9 @@ def same_content(paths: Sequence[str]) -> list[list[int]]:
 
 
 def shared_content(one: Sequence[str], other: Iterable[str]) -> list[tuple[int, int]]:
-    """Pairs (position in `one`, position in `other`) of files with the same bytes, the first of each
-    content.
+    """Pairs (position in `one`, position in `other`) of files with the same bytes, the first of each content.
+
+    Where the file stands in `other` under another path as well, that one is told.
     """
     listed = [*one, *other]
     pairs = []
@@ -42,5 +43,6 @@ def shared_content(one: Sequence[str], other: Iterable[str]) -> list[tuple[int, 
         first = [position for position in group if position < len(one)]
         second = [position - len(one) for position in group if position >= len(one)]
         if first and second:
-            pairs.append((first[0], second[0]))
+            other_name = (position for position in second if listed[len(one) + position] != one[first[0]])
+            pairs.append((first[0], next(other_name, second[0])))
     return pairs

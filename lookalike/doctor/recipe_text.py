@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lookalike.doctor.choices import Choices
 from lookalike.doctor.split import MIN_CLASSES
@@ -131,8 +130,7 @@ def _model(choices: Choices) -> list[str]:
             f"    name: {choices.stop_layer}  # the end of the network, before any classifier",
         ]
     lines += [
-        f"  # A neck would give embeddings of fewer numbers than these {choices.width}; Head.embedding_size "
-        f"is then its class_num:",
+        "  # For shorter embeddings (Head.embedding_size is then 256 as well):",
         f"  # Neck: {{name: FC, embedding_size: {choices.width}, class_num: 256}}",
         "  Head:  # a classifier that only training needs",
         "    name: CosMargin  # cosine to each class; the own one is made harder by the margin",
@@ -359,11 +357,10 @@ def _scored(facts: Facts, choices: Choices, part: str, indent: int, first: str) 
     ]
 
 
-_METRIC: list[Any] = [
+_METRIC = [
     "Metric:",
     "  Eval:",
-    "    - Recallk:                 # share of queries with a picture of their class among the first k; the "
-    "first decides",
+    "    - Recallk:  # share of queries with their class among the first k; recall1 chooses best_model",
     "        topk: [1, 5]",
     "    - mAP: {}",
 ]

@@ -5,9 +5,9 @@ it take?
 from __future__ import annotations
 
 import math
-import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,9 +28,12 @@ from lookalike.training.precision import Precision
 from lookalike.training.scoring import Benchmark, score
 
 CLASSES, EACH = 4, 2
-"""A rehearsal trains on so many classes with so many pictures each."""
-STEPS, PATIENCE = 3, 12.0
-"""So many steps are timed and the quickest counts; after so many seconds no further one is begun."""
+"""A rehearsal trains on so many classes with so many pictures each, more of small pictures."""
+PIXELS = CLASSES * EACH * 224 * 224
+STEPS, MOST_STEPS, LONG_ENOUGH, PATIENCE = 3, 20, 1.5, 12.0
+"""At least three steps are timed, more where they take less than 1.5 seconds together, and the quickest
+counts; after 12 seconds no further one is begun.
+"""
 MEGABYTE = 2**20
 
 
@@ -65,7 +68,7 @@ def rehearse(
     if model is None or loss is None or optimizers is None:
         return None
     settings = recipe.global_
-    with report.catch("device"), torch.random.fork_rng():
+    with report.catch("device"), torch.random.fork_rng(), _threads(settings.num_threads):
         device = choose_device(settings.device, settings.require_gpu)
         torch.manual_seed(settings.seed or 0)
         images, labels, read = _pictures(recipe, sets, broken, report)
@@ -80,7 +83,13 @@ def rehearse(
             return None
         seconds, update, activations = done
         memory = _memory(
-            recipe, model, loss, optimizers, activations / len(images), _batch_size(sets), images[0]
+            recipe,
+            model,
+            loss,
+            optimizers,
+            activations / len(images),
+            sets.batch_size(CLASSES * EACH),
+            images[0],
         )
         embed = _embedding_time(model, images)
         _rehearse_scoring(recipe, model, sets, broken, device, report)
@@ -88,9 +97,15 @@ def rehearse(
     return None
 
 
-def _batch_size(sets: Sets) -> int:
-    loader = sets.train.loader if sets.train is not None else None
-    return loader.batch_size if loader is not None else CLASSES * EACH
+@contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    """As many threads as the run will have."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _pictures(
@@ -98,12 +113,12 @@ def _pictures(
 ) -> tuple[Tensor, Tensor, float | None]:
     """Images (N, C, H, W), labels (N,), and the seconds it took to read and vary one."""
     channels, height, width = recipe.global_.image_shape
-    count = CLASSES * EACH
+    count = max(CLASSES * EACH, min(sets.batch_size(CLASSES * EACH), PIXELS // (height * width)))
     black = torch.zeros(count, channels, height, width), torch.arange(count) // EACH, None
     block = sets.train
     if block is None or block.loader is None or block.records is None:
         return black
-    loader = _few(recipe, block, _some(block.records.labels, block.records.paths, broken, CLASSES, EACH))
+    loader = _few(recipe, block, _some(block.records.labels, block.records.paths, broken, count))
     if loader is None:
         return black
     try:
@@ -126,14 +141,18 @@ def _pictures(
     return images, batch["label"], seconds / len(images)
 
 
-def _some(labels: np.ndarray, paths: list[str], broken: set[str], classes: int, each: int) -> list[int]:
-    """Positions of a few whole pictures of a few classes, those with the most pictures first."""
+def _some(labels: np.ndarray, paths: list[str], broken: set[str], count: int) -> list[int]:
+    """Positions of about `count` whole pictures, two or more of a class, from the classes with the most
+    pictures.
+    """
     good = np.array([index for index, path in enumerate(paths) if path not in broken], dtype=np.int64)
     if not len(good):
         return []
     distinct, counts = np.unique(labels[good], return_counts=True)
+    classes = min(len(distinct), max(1, count // EACH))
     chosen = distinct[np.argsort(-counts, kind="stable")[:classes]]
-    return [index for label in chosen for index in good[labels[good] == label][:each].tolist()]
+    each = -(-count // classes)
+    return [index for label in chosen for index in good[labels[good] == label][:each].tolist()][:count]
 
 
 def _few(recipe: Recipe, block: Block, indices: Iterable[int]) -> Loader | None:
@@ -175,7 +194,7 @@ def _steps(
     own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     seconds = update = math.inf
     kept, begun = 0, time.perf_counter()
-    for _ in range(STEPS):
+    for done in range(1, MOST_STEPS + 1):
         kept_now: dict[int, int] = {}
 
         def keep(tensor: Tensor, storages: dict[int, int] = kept_now) -> Tensor:
@@ -208,7 +227,8 @@ def _steps(
                 "rehearsal", f"{bad[0]} is not finite in the first steps: look at the losses and the rate"
             )
             return None
-        if time.perf_counter() - begun > PATIENCE:
+        passed = time.perf_counter() - begun
+        if passed > PATIENCE or (done >= STEPS and passed > LONG_ENOUGH):
             break
     report.right("rehearsal", f"training steps of {len(images)} pictures ran on {device}")
     return seconds, update, kept
@@ -250,7 +270,7 @@ def _memory(
     }
     if recipe.ema is not None:
         sizes["ema"] = float(sum(_bytes(value) for value in model.state_dict().values()))
-    return {name: round(size / MEGABYTE, 1) for name, size in sizes.items()}
+    return {name: round(size / MEGABYTE, 2) for name, size in sizes.items()}
 
 
 def _bytes(tensor: Tensor) -> int:
@@ -304,73 +324,3 @@ def _of_labels(block: Block, labels: np.ndarray, broken: set[str], each: int = 3
         own = [int(index) for index in np.flatnonzero(records.labels == label)]
         chosen += [index for index in own if records.paths[index] not in broken][:each]
     return chosen
-
-
-def tell_cost(recipe: Recipe, sets: Sets, updates: int | None, measured: Rehearsed, report: Report) -> None:
-    """Memory and time of the whole run, from what a few pictures took."""
-    total = sum(measured.memory.values())
-    report.memory, report.memory_mb = measured.memory, round(total, 1)
-    shown = ", ".join(f"{name} {_megabytes(size)}" for name, size in measured.memory.items() if size >= 0.05)
-    batch = _batch_size(sets)
-    report.right("memory", f"about {_megabytes(total)} for batches of {batch} ({shown})")
-    loader = sets.train.loader if sets.train is not None else None
-    if loader is None or updates is None or measured.read is None:
-        return
-    settings = recipe.global_
-    images = updates * settings.update_freq * batch
-    workers = loader.settings.num_workers
-    epoch = images * _per_picture(measured, measured.train, workers) + updates * measured.update
-    per_scored = _per_picture(measured, measured.embed, workers)
-    online = "Validation" if "Validation" in sets.searches else "Eval"
-    rounds = math.ceil(settings.epochs / settings.eval_interval) if settings.eval_during_train else 0
-    scoring = _pictures_scored(sets, online) * per_scored * rounds
-    if online != "Eval" or not rounds:
-        scoring += _pictures_scored(sets, "Eval") * per_scored
-    if recipe.ema is not None and not recipe.ema.skip_raw_evaluation:
-        scoring *= 2
-    everything = settings.epochs * epoch + scoring
-    report.seconds_per_epoch, report.seconds = round(epoch, 1), round(everything, 1)
-    cores = os.cpu_count() or 1
-    where = (
-        f"{measured.device.type}, {cores} cores" if measured.device.type == "cpu" else str(measured.device)
-    )
-    report.right(
-        "time",
-        f"about {spoken(epoch)} an epoch, {spoken(everything)} in all on this machine ({where}); a picture "
-        f"takes "
-        f"{1000 * measured.read:.1f} ms to read and {1000 * measured.train:.1f} ms to train",
-    )
-    if measured.device.type != "cpu" and measured.read / max(1, min(workers, cores)) > 2 * measured.train:
-        report.doubtful(
-            "time",
-            f"reading takes longer than training: raise DataLoader.Train.loader.num_workers ({workers}; "
-            f"there are "
-            f"{cores} cores)",
-        )
-
-
-def _per_picture(measured: Rehearsed, compute: float, workers: int) -> float:
-    """Seconds a picture takes when workers read beside the computation; on a CPU both share the cores."""
-    read = measured.read or 0.0
-    if workers == 0:
-        return read + compute
-    cores = os.cpu_count() or 1
-    beside = read / min(workers, cores)
-    return max(compute + read / cores, beside) if measured.device.type == "cpu" else max(compute, beside)
-
-
-def _pictures_scored(sets: Sets, name: str) -> int:
-    query, gallery = sets.searches.get(name, (None, None))
-    blocks = [query] if gallery is query else [query, gallery]
-    return sum(len(block.records) for block in blocks if block is not None and block.records is not None)
-
-
-def spoken(seconds: float) -> str:
-    """`40 s`, `12 min`, `2.5 h`."""
-    if seconds < 100:
-        return f"{max(seconds, 1):.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
-def _megabytes(size: float) -> str:
-    return f"{size / 1024:.1f} GB" if size >= 1000 else f"{size:.0f} MB" if size >= 10 else f"{size:.1f} MB"

@@ -52,6 +52,16 @@ class Sets:
     train: Block | None = None
     searches: dict[str, tuple[Block, Block]] = field(default_factory=dict)
 
+    def batch_size(self, default: int) -> int:
+        """Images of a training batch, as the sampler says even where the pictures are missing."""
+        if self.train is None:
+            return default
+        if self.train.loader is not None:
+            return self.train.loader.batch_size
+        sampler = self.train.section.get("sampler") or self.train.section.get("batch_sampler")
+        told = sampler.get("batch_size") if isinstance(sampler, Mapping) else None
+        return told if isinstance(told, int) and told > 0 else default
+
     def blocks(self) -> Iterator[Block]:
         """Each data set once."""
         if self.train is not None:

@@ -79,7 +79,7 @@ def collect_features(
     has_cameras = False
     with together(), torch.no_grad():
         for batch in track(loader, description, total=len(loader), unit="batches"):
-            outputs = encode(batch["image"])
+            outputs = _encode_filled(encode, batch["image"], getattr(loader, "batch_size", None))
             encoded = outputs if isinstance(outputs, torch.Tensor) else _pick(outputs, feature_from)
             if loss is not None:
                 means.add(loss, outputs, batch["label"].to(encoded.device))
@@ -113,6 +113,21 @@ def collect_features(
         broken,
     )
     return found, LossMeans.merge(note["loss"] for note in notes)
+
+
+def _encode_filled(encode: Encode, images: torch.Tensor, size: int | None) -> torch.Tensor | Mapping[str, torch.Tensor]:
+    """Encode a batch in the size that all others have, whatever the last one of a process has.
+
+    The last bits of a feature depend on the size of its batch, and that of the last one on how many processes share
+    the work: filled up with copies of its first image, figures do not.
+    """
+    count = len(images)
+    if size is None or not 0 < count < size:
+        return encode(images)
+    outputs = encode(torch.cat([images, images[:1].expand(size - count, *images.shape[1:])]))
+    if isinstance(outputs, torch.Tensor):
+        return outputs[:count]
+    return {name: value[:count] for name, value in outputs.items()}
 
 
 def _pick(outputs: Mapping[str, torch.Tensor], feature_from: str) -> torch.Tensor:

@@ -38,7 +38,8 @@ from lookalike.core.files import atomic_folder, recover_folder, write_json
 class Progress:
     """Where a run stands.
 
-    `epoch` counts from 1; `batches_done` counts the batches of that epoch that are finished.
+    `epoch` counts from 1; `batches_done` counts the batches of that epoch that are finished; `loss_sums` are
+    the sums of their losses, one entry for each process.
     """
 
     epoch: int = 1
@@ -47,7 +48,7 @@ class Progress:
     best_metric: float | None = None
     best_epoch: int | None = None
     ema_steps: int = 0
-    loss_sums: dict[str, float] = field(default_factory=dict)
+    loss_sums: list[dict[str, float]] = field(default_factory=list)
     loss_count: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
 

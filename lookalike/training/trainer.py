@@ -171,7 +171,7 @@ class Trainer:
     def _epoch(self) -> int:
         progress, every = self.progress, max(int(self.settings.print_batch_step), 1)
         epoch = progress.epoch
-        means = Means(progress.loss_sums, progress.loss_count)
+        means = Means(progress.loss_sums[process.rank()] if progress.loss_sums else {}, progress.loss_count)
         pending: list[tuple[int, dict[str, Tensor]]] = []
         self.distributed_model.train()
         self.loader.set_epoch(epoch, skip_batches=progress.batches_done)
@@ -197,7 +197,7 @@ class Trainer:
                                        figures, self.clock, progress.iteration)  # fmt: skip
             if at_update and progress.batches_done < self.batches_per_epoch and self._agreed_to_stop():
                 self._collect(pending, means)
-                progress.loss_sums, progress.loss_count = means.sums, means.count
+                progress.loss_sums, progress.loss_count = distributed.gather_objects(means.sums), means.count
                 self._save("latest")
                 return images
             if progress.batches_done >= self.batches_per_epoch:
@@ -273,7 +273,7 @@ class Trainer:
                 self.progress.best_metric, self.progress.best_epoch = metric, epoch
         self.optimizers.epoch_end(metric)
         self.progress.epoch, self.progress.batches_done = epoch + 1, 0
-        self.progress.loss_sums, self.progress.loss_count = {}, 0
+        self.progress.loss_sums, self.progress.loss_count = [], 0
         self._save("latest")
         if better:
             checkpoints.copy_checkpoint(self.folder / "latest", self.folder / "best_model")

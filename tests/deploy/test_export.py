@@ -84,7 +84,6 @@ def test_nothing_of_this_machine_is_in_the_graph(trained: Path) -> None:
         ({"infer_output_key": "neck"}, {}, 16, "normalised"),
         ({"infer_output_key": "backbone"}, {}, 32, "normalised"),
         ({"infer_output_key": "logits"}, {}, TRAIN_CLASSES, "plain"),
-        ({"infer_output_key": "logits", "infer_add_softmax": None}, {}, TRAIN_CLASSES, "softmax"),
         ({"infer_output_key": "logits", "infer_add_softmax": True}, {}, TRAIN_CLASSES, "softmax"),
         ({"infer_output_key": "features", "infer_add_softmax": True}, {}, 16, "softmax"),
     ],

@@ -14,7 +14,7 @@ import pytest
 from lookalike.core.numbers import Number
 from lookalike.core.registry import Registry
 from lookalike.recipe import json_schema, list_recipes, load_recipe, shipped_folder
-from tests.recipe.all_registries import all_registries
+from lookalike.cli.schema import all_registries
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,235 @@
+"""`check`: a good recipe passes, and each mistake of a bad one is listed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lookalike.doctor import check_recipe
+from tests.tiny import TRAIN_CLASSES, recipe_values
+
+
+@pytest.fixture
+def values(pictures: Path, tmp_path: Path) -> dict[str, Any]:
+    made = recipe_values(pictures, tmp_path / "output")
+    made["Arch"]["Backbone"] = {"name": "Conv4", "width": 32}
+    return made
+
+
+def checked(values: dict[str, Any], folder: Path, *overrides: str, full: bool = False) -> Any:
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    return check_recipe(path, overrides, full)
+
+
+def a_list(folder: Path, part: str) -> list[str]:
+    return (folder / f"{part}.txt").read_text(encoding="utf-8").splitlines()
+
+
+def put_list(values: dict[str, Any], part: str, folder: Path, lines: list[str]) -> None:
+    file = folder / f"{part}-changed.txt"
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    data = values["DataLoader"]
+    block = data["Train"] if part == "train" else data["Eval"][part.capitalize()]
+    block["dataset"]["cls_label_path"] = str(file)
+
+
+def test_a_good_recipe(values: dict[str, Any], tmp_path: Path) -> None:
+    report = checked(values, tmp_path)
+    assert report.problems == []
+    assert report.memory_mb > sum(report.memory[name] for name in ("parameters", "gradients"))
+    assert report.memory["activations"] > 0
+    assert report.seconds > report.seconds_per_epoch > 0
+    text = report.text()
+    for word in ("✓", "batches", "embedding of 16 numbers", "Cosine", "open set", "an epoch"):
+        assert word in text
+    assert json.loads(json.dumps(report.to_dict()))["ok"] is True
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["recipe.yaml"], "check writes nothing"
+
+
+def test_memory_counts_what_it_says(values: dict[str, Any], tmp_path: Path) -> None:
+    from lookalike.model import build_model
+
+    values["EMA"] = {"decay": 0.9}
+    report = checked(values, tmp_path)
+    numbers = sum(parameter.numel() for parameter in build_model(values["Arch"]).parameters())
+    megabytes = 4 * numbers / 2**20
+    assert report.memory["parameters"] == pytest.approx(megabytes, abs=0.1)
+    assert report.memory["optimizer"] == pytest.approx(megabytes, abs=0.1)  # one momentum a parameter
+    assert report.memory["ema"] == pytest.approx(megabytes, abs=0.1)
+    larger = checked(values, tmp_path, "DataLoader.Train.sampler.batch_size=12")
+    assert larger.memory["activations"] == pytest.approx(1.5 * report.memory["activations"], rel=0.1)
+
+
+def test_all_mistakes_are_listed(values: dict[str, Any], tmp_path: Path) -> None:
+    values["Global"]["epoch"] = 3
+    values["Global"]["eval_interval"] = "often"
+    values["Loss"]["Train"][1] = {"TripletLossV2": {"margn": 0.3}}
+    values["Optimizer"]["lr"]["name"] = "Cosinus"
+    values["Metric"]["Eval"][0] = {"Recalk": {"topk": [1]}}
+    values["DataLoader"]["Train"]["dataset"]["transform_ops"][0] = {"RandCropImage": {"sise": 32}}
+    values["DataLoader"]["Train"]["loader"]["num_worker"] = 1
+    values["Arch"]["Head"]["embedding_size"] = 24
+    values["DataLoader"]["Eval"]["Query"]["dataset"]["cls_label_path"] = "nowhere/query.txt"
+    report = checked(values, tmp_path)
+    told = "\n".join(report.problems)
+    assert not report.ok
+    for word in (
+        "'epoch', did you mean 'epochs'",
+        "Global.eval_interval",
+        "'margn', did you mean 'margin'",
+        "Cosinus",
+        "Recalk",
+        "'sise', did you mean 'size'",
+        "'num_worker', did you mean 'num_workers'",
+        "takes 24 features",
+        "-o DataLoader.Eval.Query.dataset.cls_label_path=",
+    ):
+        assert word in told, word
+    assert told.count("epochs'?") == 1
+
+
+def test_labels_beyond_the_head(values: dict[str, Any], pictures: Path, tmp_path: Path) -> None:
+    lines = a_list(pictures, "train")
+    lines[3] = lines[3].split("\t")[0] + "\t9"
+    put_list(values, "train", tmp_path, lines)
+    (problem,) = checked(values, tmp_path).problems
+    assert "train-changed.txt:4: label 9 does not fit class_num 6" in problem
+
+
+def test_classes_without_pictures(values: dict[str, Any], tmp_path: Path) -> None:
+    report = checked(values, tmp_path, f"Arch.Head.class_num={TRAIN_CLASSES + 2}")
+    assert report.ok
+    assert any("2 of the classes have no training picture (labels 6, 7)" in text for text in report.warnings)
+
+
+def test_a_batch_that_does_not_fit_the_classes(values: dict[str, Any], tmp_path: Path) -> None:
+    report = checked(values, tmp_path, "DataLoader.Train.sampler.batch_size=16")
+    assert any("needs 8 identities, and the set has 6" in text for text in report.problems)
+    report = checked(values, tmp_path, "Global.iter_per_epoch=100")
+    assert any("iter_per_epoch is 100" in text for text in report.problems)
+
+
+def test_neck_and_head_that_do_not_fit(values: dict[str, Any], tmp_path: Path) -> None:
+    report = checked(values, tmp_path, "Arch.Neck.embedding_size=48")
+    assert any("takes 48 features" in text and "gives 32" in text for text in report.problems)
+    report = checked(values, tmp_path, "Arch.BackboneStopLayer.name=flaten")
+    assert any("flaten" in text for text in report.problems)
+
+
+def test_a_leak(values: dict[str, Any], pictures: Path, tmp_path: Path) -> None:
+    train, query = a_list(pictures, "train"), a_list(pictures, "query")
+    source = pictures / "pictures" / train[0].split("\t")[0]
+    (tmp_path / "copy.png").write_bytes(source.read_bytes())
+    put_list(values, "query", tmp_path, [*query, f"{tmp_path / 'copy.png'}\t6"])
+    report = checked(values, tmp_path)
+    (problem,) = report.problems
+    assert "1 file is both in Train and in Eval.Query" in problem
+    assert "train.txt:1 and " in problem
+    assert f"query-changed.txt:{len(query) + 1}" in problem
+
+
+def test_missing_and_broken_pictures(values: dict[str, Any], pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"nothing")
+    lines = [*a_list(pictures, "train"), f"{tmp_path / 'broken.png'}\t0", "class 0/none.png\t0"]
+    put_list(values, "train", tmp_path, lines)
+    (problem,) = checked(values, tmp_path).problems
+    assert "2 of 50 pictures are missing or broken, more than max_broken_share (0.01) allows" in problem
+    assert "train-changed.txt:49: " in problem
+    assert "train-changed.txt:50: " in problem
+    values["DataLoader"]["Train"]["dataset"]["max_broken_share"] = 0.1
+    report = checked(values, tmp_path, full=True)
+    assert report.ok, report.text()
+    assert any("training leaves them out" in text for text in report.warnings)
+
+
+def test_queries_that_nothing_answers(values: dict[str, Any], pictures: Path, tmp_path: Path) -> None:
+    gallery = [line for line in a_list(pictures, "gallery") if not line.endswith("\t6")]
+    put_list(values, "gallery", tmp_path, gallery)
+    report = checked(values, tmp_path)
+    assert report.ok
+    assert any("3 of 9 queries have no other picture of their class" in text for text in report.warnings)
+    put_list(values, "gallery", tmp_path, [line.split("\t")[0] + "\t40" for line in gallery])
+    report = checked(values, tmp_path)
+    assert any("there is nothing to score" in text for text in report.problems)
+
+
+def test_what_only_shows_when_it_runs(values: dict[str, Any], tmp_path: Path) -> None:
+    values["Loss"]["Train"][1]["TripletLossV2"]["feature_from"] = "nek"
+    report = checked(values, tmp_path)
+    assert any("reads the model's output 'nek'" in text for text in report.problems)
+
+
+def test_doubtful_settings(values: dict[str, Any], tmp_path: Path) -> None:
+    values["Optimizer"]["lr"]["warmup_epoch"] = 5
+    values["Global"]["image_shape"] = [3, 40, 40]
+    values["DataLoader"]["Train"]["sampler"] = {
+        "name": "DistributedBatchSampler",
+        "batch_size": 3,
+        "shuffle": True,
+    }
+    operations = values["DataLoader"]["Eval"]["Query"]["dataset"]["transform_ops"]
+    operations[-1] = {
+        "NormalizeImage": {"scale": "1.0/255.0", "mean": [0.4] * 3, "std": [0.5] * 3, "order": ""}
+    }
+    report = checked(values, tmp_path)
+    told = "\n".join(report.warnings)
+    assert report.ok, report.text()
+    for word in ("warm-up is as long as the run", "image_shape", "alone with their class", "normalises with"):
+        assert word in told
+
+
+def test_weights_are_told_and_not_fetched(
+    values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import socket
+
+    def refuse(*arguments: Any, **options: Any) -> None:
+        raise AssertionError("check went to the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    values["Arch"]["Backbone"] = {"name": "timm/lcnet_035", "pretrained": True}
+    del values["Arch"]["BackboneStopLayer"]
+    values["Arch"]["Neck"]["embedding_size"] = 1280
+    report = checked(values, tmp_path)
+    assert report.ok, report.text()
+    assert "fetched when training starts" in report.text()
+    report = checked(values, tmp_path, "Global.pretrained_model=nowhere/best_model")
+    assert any("-o Global.pretrained_model=" in text for text in report.problems)
+
+
+def test_a_file_that_is_no_recipe(tmp_path: Path) -> None:
+    assert "no such file" in check_recipe(tmp_path / "none.yaml").problems[0]
+    (tmp_path / "odd.yaml").write_text("Global: [", encoding="utf-8")
+    assert "not valid YAML" in check_recipe(tmp_path / "odd.yaml").problems[0]
+    (tmp_path / "empty.yaml").write_text("Global: {epochs: 1}", encoding="utf-8")
+    told = " ".join(check_recipe(tmp_path / "empty.yaml").problems)
+    assert "no DataLoader.Train" in told
+    assert "no Arch" in told
+
+
+def test_query_and_gallery_of_one_list(values: dict[str, Any], pictures: Path, tmp_path: Path) -> None:
+    put_list(values, "query", tmp_path, a_list(pictures, "gallery"))
+    report = checked(values, tmp_path)
+    assert report.ok
+    assert report.warnings == [], "the query's own file is passed over and no copy"
+    lines = a_list(pictures, "gallery")
+    source = pictures / "pictures" / lines[0].split("\t")[0]
+    (tmp_path / "copy.png").write_bytes(source.read_bytes())
+    put_list(values, "gallery", tmp_path, [*lines, f"{tmp_path / 'copy.png'}\t6"])
+    assert any(
+        "1 file is both in Eval.Query and in Eval.Gallery" in text
+        for text in checked(values, tmp_path).warnings
+    )
+
+
+def test_memory_is_told_without_pictures(values: dict[str, Any], tmp_path: Path) -> None:
+    with_pictures = checked(values, tmp_path)
+    values["DataLoader"]["Train"]["dataset"]["image_root"] = str(tmp_path / "nowhere")
+    without = checked(values, tmp_path)
+    assert without.memory["activations"] == pytest.approx(with_pictures.memory["activations"], rel=0.05)
+    assert without.seconds is None

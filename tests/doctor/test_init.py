@@ -1,0 +1,187 @@
+"""`init`: the lists and the recipe it writes for several forms of data."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from lookalike.core.errors import UserError
+from lookalike.doctor import init_recipe
+from lookalike.recipe import load_recipe
+from tests.doctor.pictures import draw_class, draw_classes, read_lines
+
+
+@pytest.fixture(scope="module")
+def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_classes(tmp_path_factory.mktemp("data") / "my pictures", [6] * 10)
+
+
+def tiny(data: Path, out: Path, **options: object) -> object:
+    return init_recipe(data, out, **{"backbone": "Conv4", "size": 16, **options})  # type: ignore[arg-type]
+
+
+def test_a_folder_becomes_lists_and_a_recipe(classes: Path, tmp_path: Path) -> None:
+    result = init_recipe(classes, tmp_path / "my.yaml", backbone="Conv4", size=16, epochs=3)
+    recipe = load_recipe(result.recipe)
+    assert result.classes == 10
+    assert result.pictures == 60
+    assert recipe.global_.epochs == 3
+    assert recipe.global_.eval_mode == "retrieval"
+    assert recipe.global_.image_shape == [3, 16, 16]
+    assert recipe.arch["Head"]["class_num"] == 6
+    train, validation = read_lines(result.lists["train"]), read_lines(result.lists["validation"])
+    query, gallery = read_lines(result.lists["query"]), read_lines(result.lists["gallery"])
+    assert {label for _, label in train} == set(range(6))
+    assert {label for _, label in validation} == {6, 7}
+    assert {label for _, label in query} == {label for _, label in gallery} == {8, 9}
+    assert len(train + validation + query + gallery) == 60
+    assert all((classes / path).is_file() for path, _ in train + query)
+    names = (tmp_path / "my_lists" / "classes.txt").read_text(encoding="utf-8")
+    assert names.splitlines()[0].startswith("0\tclass ")
+    text = Path(result.recipe).read_text(encoding="utf-8")
+    assert text.startswith("# yaml-language-server: $schema=")
+    assert "  # " in text
+
+
+def test_the_same_data_and_seed_give_the_same_files(classes: Path, tmp_path: Path) -> None:
+    for name, seed in (("one", 1), ("two", 1), ("three", 2)):
+        (tmp_path / name).mkdir()
+        tiny(classes, tmp_path / name / "my.yaml", seed=seed)
+    one, two, three = (tmp_path / name / "my_lists" / "train.txt" for name in ("one", "two", "three"))
+    assert one.read_bytes() == two.read_bytes()
+    assert one.read_bytes() != three.read_bytes()
+
+
+@pytest.mark.parametrize("delimiter", ["\t", " ", ","])
+def test_list_files(classes: Path, tmp_path: Path, delimiter: str) -> None:
+    lines = [
+        f"class {label}/{number}.png{delimiter}{100 + label}" for label in range(10) for number in range(6)
+    ]
+    (tmp_path / "list.txt").write_text("\n".join(lines), encoding="utf-8")
+    result = init_recipe(tmp_path / "list.txt", tmp_path / "my.yaml", root=classes, backbone="Conv4")
+    assert result.pictures == 60
+    assert {label for _, label in read_lines(result.lists["train"])} == set(range(6))
+
+
+def test_tables(classes: Path, tmp_path: Path) -> None:
+    with open(classes / "table.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["file", "name"])
+        writer.writerows(
+            [f"class {label}/{number}.png", f"thing, {label}"] for label in range(10) for number in range(6)
+        )
+    try:
+        with pytest.raises(UserError, match="no column 'path'"):
+            tiny(classes / "table.csv", tmp_path / "my.yaml")
+        result = init_recipe(
+            classes / "table.csv",
+            tmp_path / "my.yaml",
+            path_column="file",
+            label_column="name",
+            backbone="Conv4",
+        )
+    finally:
+        (classes / "table.csv").unlink()
+    assert result.classes == 10
+    assert "thing, " in (tmp_path / "my_lists" / "classes.txt").read_text(encoding="utf-8")
+
+
+def test_names_with_blanks_and_other_letters(tmp_path: Path) -> None:
+    data = tmp_path / "Bilder: 'neu' # 1"
+    for label, name in enumerate(
+        ["Äpfel", " führt mit Leerzeichen", "日本", "a 1", "None", "b.c", "d#e", "f"]
+    ):
+        draw_class(data / name, 6, label)
+    result = init_recipe(data, tmp_path / "größe 1.yaml", backbone="Conv4")
+    recipe = load_recipe(result.recipe)
+    assert recipe.data is not None
+    assert recipe.data.Train is not None
+    assert recipe.data.Train["dataset"]["image_root"] == str(data)
+    from lookalike.doctor import check_recipe
+
+    report = check_recipe(result.recipe)
+    assert report.ok, report.text()
+
+
+def test_broken_and_doubled_pictures_are_left_out_and_told(tmp_path: Path) -> None:
+    data = draw_classes(tmp_path / "data", [6] * 9)
+    (data / "class 0" / "0.png").write_bytes(b"no picture")
+    (data / "class 1" / "again.png").write_bytes((data / "class 1" / "0.png").read_bytes())
+    (data / "class 2" / "other.png").write_bytes((data / "class 3" / "1.png").read_bytes())
+    result = init_recipe(data, tmp_path / "my.yaml", backbone="Conv4")
+    assert [Path(each["path"]).parts[-2:] for each in result.broken] == [("class 0", "0.png")]
+    assert result.pictures == 6 * 9 - 1
+    told = " ".join(result.warnings)
+    assert "1 of 56 pictures are broken" in told
+    assert "2 pictures are copies" in told
+    assert "stand under two classes" in told
+    assert "broken, left out" in result.text()
+    assert "lookalike check -c" in result.text()
+
+
+def test_few_classes_are_explained_and_get_along_without_a_validation(tmp_path: Path) -> None:
+    data = draw_classes(tmp_path / "data", [4, 5, 3])
+    result = init_recipe(data, tmp_path / "my.yaml", backbone="Conv4")
+    assert "validation" not in result.lists
+    assert any("too few to hold some out" in warning for warning in result.warnings)
+    recipe = load_recipe(result.recipe)
+    assert recipe.data is not None
+    assert recipe.data.Validation is None
+
+
+def test_small_grey_pictures_get_a_small_network_and_others_one_of_timm(
+    classes: Path, tmp_path: Path
+) -> None:
+    grey = draw_classes(tmp_path / "grey", [6] * 8, grey=True)
+    assert init_recipe(grey, tmp_path / "grey.yaml").backbone == "Conv4"
+    recipe = load_recipe(init_recipe(classes, tmp_path / "colour.yaml").recipe)
+    assert recipe.arch["Backbone"] == {"name": "timm/mobilenetv2_100", "pretrained": True}
+    assert recipe.global_.image_shape == [3, 96, 96]
+
+
+def test_a_transformer_gets_its_picture_size(classes: Path, tmp_path: Path) -> None:
+    name = "timm/vit_tiny_patch16_224"
+    result = init_recipe(classes, tmp_path / "my.yaml", backbone=name, size=64, pretrained=False)
+    assert load_recipe(result.recipe).arch["Backbone"]["img_size"] == 64
+
+
+def test_a_named_file_of_weights(classes: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such file"):
+        tiny(classes, tmp_path / "my.yaml", pretrained=str(tmp_path / "none.safetensors"))
+    (tmp_path / "weights.pdparams").write_bytes(b"")
+    result = init_recipe(
+        classes,
+        tmp_path / "my.yaml",
+        backbone="PPLCNet_x0_25",
+        pretrained=str(tmp_path / "weights.pdparams"),
+    )
+    backbone = load_recipe(result.recipe).arch["Backbone"]
+    assert backbone["pretrained"] == str(tmp_path / "weights.pdparams")
+
+
+def test_nothing_is_overwritten_without_force(classes: Path, tmp_path: Path) -> None:
+    (tmp_path / "my.yaml").write_text("mine", encoding="utf-8")
+    (tmp_path / "my_lists").mkdir()
+    (tmp_path / "my_lists" / "notes.txt").write_text("mine, too", encoding="utf-8")
+    with pytest.raises(UserError, match="--force"):
+        tiny(classes, tmp_path / "my.yaml")
+    assert (tmp_path / "my.yaml").read_text(encoding="utf-8") == "mine"
+    tiny(classes, tmp_path / "my.yaml", force=True)
+    assert (tmp_path / "my_lists" / "notes.txt").exists()
+    load_recipe(tmp_path / "my.yaml")
+
+
+def test_what_is_no_data_is_refused(classes: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        tiny(tmp_path / "nowhere", tmp_path / "my.yaml")
+    for part in ("train", "test"):
+        draw_class(tmp_path / "parts" / part / "cat", 2, 0)
+    with pytest.raises(UserError, match="parts of a set"):
+        tiny(tmp_path / "parts", tmp_path / "my.yaml")
+    with pytest.raises(UserError, match="no network 'mobilenet_of_mine'"):
+        tiny(classes, tmp_path / "my.yaml", backbone="timm/mobilenet_of_mine")
+    with pytest.raises(UserError, match="a recipe is a YAML file"):
+        tiny(classes, tmp_path / "my.txt")
+    assert not (tmp_path / "my_lists").exists()
