@@ -37,12 +37,16 @@ def run(environment: dict[str, str], *words: str | Path) -> subprocess.Completed
     return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=REPOSITORY)
 
 
-def test_embed_and_search(trained: Path, pictures: Path, tmp_path: Path, without_torch: dict[str, str]) -> None:
+def test_embed_and_search(
+    trained: Path, pictures: Path, tmp_path: Path, without_torch: dict[str, str]
+) -> None:
     root, model, gallery = pictures / "pictures", trained / "inference", tmp_path / "g"
     told = run(without_torch, "embed", model, root / "class 6", "--out", tmp_path / "v.npz", "--json")
     assert told.returncode == 0, told.stderr
     assert json.loads(told.stdout)["pictures"] == 8
-    made = run(without_torch, "gallery", "create", gallery, "--model", model, root / "class 6", root / "class 7")
+    made = run(
+        without_torch, "gallery", "create", gallery, "--model", model, root / "class 6", root / "class 7"
+    )
     assert made.returncode == 0, made.stderr
     found = run(without_torch, "search", gallery, root / "class 7" / "2.png", "-k", "1", "--json")
     assert found.returncode == 0, found.stderr
@@ -53,7 +57,10 @@ def test_embed_and_search(trained: Path, pictures: Path, tmp_path: Path, without
 
 def test_what_needs_torch_says_so(trained: Path, pictures: Path, without_torch: dict[str, str]) -> None:
     picture = pictures / "pictures" / "class 6" / "0.png"
-    for words in (("embed", trained / "RecModel" / "best_model", picture), ("train", "-c", "quickstart/brand_marks")):
+    for words in (
+        ("embed", trained / "RecModel" / "best_model", picture),
+        ("train", "-c", "quickstart/brand_marks"),
+    ):
         told = run(without_torch, *words)
         assert told.returncode == 2
         assert "pip install 'lookalike[train]'" in told.stderr.splitlines()[-1]

@@ -41,7 +41,10 @@ def convert(
     else:
         model = build_backbone({"name": arch, **_arguments(override)})
     report = load_weights(model, source)
-    random = {*report.missing, *(name for name, *_ in report.mismatched)}  # who loads the file is to hear of them
+    random = {
+        *report.missing,
+        *(name for name, *_ in report.mismatched),
+    }  # who loads the file is to hear of them
     state = {
         name: value.detach().contiguous().clone()
         for name, value in model.state_dict().items()
@@ -67,7 +70,9 @@ def _arguments(overrides: list[str]) -> dict[str, object]:
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals or not key:
-            raise UserError(f"-o {override}: write an argument of the backbone as key=value, e.g. -o class_num=10")
+            raise UserError(
+                f"-o {override}: write an argument of the backbone as key=value, e.g. -o class_num=10"
+            )
         try:
             found[key] = yaml.safe_load(value)
         except yaml.YAMLError:

@@ -47,7 +47,8 @@ def embed(
         str | None, typer.Option("--layer", help="Feature of any layer, from a checkpoint.")
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option("--batch-size", min=1, help="Pictures at a time (default: Global.batch_size, 32).")
+        int | None,
+        typer.Option("--batch-size", min=1, help="Pictures at a time (default: Global.batch_size, 32)."),
     ] = None,
     json: Json = False,
 ) -> None:

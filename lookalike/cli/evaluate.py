@@ -14,7 +14,9 @@ def evaluate(
 ) -> None:
     recipe = recipe_of(config, override, require_gpu)
     settings = recipe.global_
-    if not (settings.pretrained_model or settings.checkpoints or recipe.arch.get("Backbone", {}).get("pretrained")):
+    if not (
+        settings.pretrained_model or settings.checkpoints or recipe.arch.get("Backbone", {}).get("pretrained")
+    ):
         raise UserError(
             f"{recipe.name}: nothing to score, the weights would be random; name them with "
             "-o Global.pretrained_model=output/RecModel/best_model"

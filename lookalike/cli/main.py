@@ -37,7 +37,9 @@ class _LazyGroup(typer.core.TyperGroup):
 
     def get_command(self, ctx: Any, name: str) -> Any:
         if name not in _VERBS:
-            raise UserError(f"there is no verb '{name}'{did_you_mean(name, _VERBS)} (known: {', '.join(_VERBS)})")
+            raise UserError(
+                f"there is no verb '{name}'{did_you_mean(name, _VERBS)} (known: {', '.join(_VERBS)})"
+            )
         if any(word in sys.argv[1:2] for word in ("--help", "-h")) or len(sys.argv) == 1:
             return typer.core.TyperCommand(name, help=_VERBS[name])
         module = importlib.import_module(f"lookalike.cli.{name.replace('eval', 'evaluate')}")

@@ -48,11 +48,14 @@ def find_pictures(names: list[str]) -> list[str]:
 
 
 def listed_pictures(file: str, root: str | None) -> Pictures:
-    """The pictures of a list file, `path label [camera]` a line; paths are relative to `root`, else to the list
-    file.
+    """The pictures of a list file, `path label [camera]` a line.
 
-    Columns are separated by tabs where the first line has one, else by blanks. A label is any text, also with blanks in
-    it. Raises UserError, with the line, for a line without a label and where only some lines have a camera.
+    Paths are relative to `root`, else to the folder of the list file.
+
+    Columns are separated by tabs where the first line has one, else by blanks. A label is any text, also with
+    blanks in it.
+
+    Raises UserError, with the line, for a line without a label and where only some lines have a camera.
     """
     folder = Path(root) if root is not None else Path(file).parent
     if not folder.is_dir():

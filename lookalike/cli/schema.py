@@ -1,4 +1,4 @@
-"""The registries of all rooms in one place: what a recipe may name, and the JSON schema that says so to editors."""
+"""The registries of all rooms in one place, and the JSON schema that tells editors what a recipe may name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lookalike.core.registry import Registry
 
 
 def all_registries() -> dict[str, Registry[Any] | Iterable[Registry[Any]]]:
-    """The registries that hold each kind of component a recipe names (`lookalike.recipe.schema_export.KINDS`)."""
+    """The registries that hold each kind of component a recipe names: `recipe.schema_export.KINDS`."""
     from lookalike.data import augmentations, dataset_options, loader_settings, samplers
     from lookalike.evaluation.metrics import metrics
     from lookalike.images.formats import formats

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
+
+_LEFTOVER_AFTER = 24 * 3600.0
+"""Seconds after which a half-written file is taken for that of a killed process."""
 
 
 def _flush_folder(folder: Path) -> None:
@@ -29,6 +34,7 @@ def atomic_file(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
     """Open a file that takes its name only when the block ends without an error."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path)
     encoding = None if "b" in mode else "utf-8"
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
@@ -58,6 +64,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     recover_folder(path)
+    _remove_leftovers(path)
     part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
     old = path.parent / f".{path.name}.old"
     try:
@@ -78,6 +85,14 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
         recover_folder(path)
         raise
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what killed processes were writing under this name; a young one may still be written."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        with contextlib.suppress(OSError):  # another process removed it
+            if time.time() - part.stat().st_mtime > _LEFTOVER_AFTER:
+                shutil.rmtree(part) if part.is_dir() else part.unlink()
 
 
 def recover_folder(path: str | Path) -> None:

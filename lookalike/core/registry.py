@@ -66,7 +66,7 @@ class Registry(Generic[T]):
             for known in (name, *aliases):
                 if known in self._names:
                     raise ValueError(f"{self.kind} '{known}' is registered twice")
-                self._names[known] = name
+            self._names.update(dict.fromkeys((name, *aliases), name))
             self._entries[name] = Entry(name, build, aliases, dict(swallows or {}))
             return build
 

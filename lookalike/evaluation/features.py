@@ -115,11 +115,13 @@ def collect_features(
     return found, LossMeans.merge(note["loss"] for note in notes)
 
 
-def _encode_filled(encode: Encode, images: torch.Tensor, size: int | None) -> torch.Tensor | Mapping[str, torch.Tensor]:
+def _encode_filled(
+    encode: Encode, images: torch.Tensor, size: int | None
+) -> torch.Tensor | Mapping[str, torch.Tensor]:
     """Encode a batch in the size that all others have, whatever the last one of a process has.
 
-    The last bits of a feature depend on the size of its batch, and that of the last one on how many processes share
-    the work: filled up with copies of its first image, figures do not.
+    The last bits of a feature depend on the size of its batch, and that of the last one on how many processes
+    share the work: filled up with copies of its first image, figures do not.
     """
     count = len(images)
     if size is None or not 0 < count < size:

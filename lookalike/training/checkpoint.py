@@ -18,10 +18,11 @@ import contextlib
 import json
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -32,6 +33,8 @@ from torch import Tensor, nn
 from lookalike.core import process
 from lookalike.core.errors import LookalikeError, UserError
 from lookalike.core.files import atomic_folder, recover_folder, write_json
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -116,7 +119,10 @@ def save_checkpoint(
 
 
 def copy_checkpoint(source: Path, target: Path) -> None:
-    """Give a checkpoint a second name (`best_model`, `epoch_3`). Raises LookalikeError when the disk refuses."""
+    """Give a checkpoint a second name (`best_model`, `epoch_3`).
+
+    Raises LookalikeError when the disk refuses.
+    """
     if not process.is_main():
         return
     with _told_in_words(target), atomic_folder(target) as part:
@@ -167,30 +173,43 @@ def load_checkpoint(
     processes.
     """
     raw_file = folder / "state" / "model.safetensors"
-    averaged = load_file(folder / "model.safetensors") if raw_file.is_file() else None
-    raw = load_file(raw_file) if averaged is not None else load_file(folder / "model.safetensors")
-    try:
-        model.load_state_dict(raw)
-        if (folder / "state" / "loss.safetensors").is_file():
-            loss.load_state_dict(load_file(folder / "state" / "loss.safetensors"))
-    except RuntimeError as error:
-        first = str(error).strip().splitlines()[-1].strip()
-        raise UserError(
-            f"Global.checkpoints: {folder} belongs to another model than this recipe's: {first}"
-        ) from None
-    training = torch.load(folder / "state" / "training.pt", map_location="cpu", weights_only=True)
-    optimizers.load_state_dict(training["optimizers"])
-    scaler.load_state_dict(training["scaler"])
+    averaged = _read(load_file, folder / "model.safetensors") if raw_file.is_file() else None
+    raw = _read(load_file, raw_file if averaged is not None else folder / "model.safetensors")
+    training = _read(
+        partial(torch.load, map_location="cpu", weights_only=True), folder / "state" / "training.pt"
+    )
+    progress = _read(_read_progress, folder / "state" / "training.json")
     states = training["random"]
     if len(states) != process.world_size():
         raise UserError(
             f"Global.checkpoints: {folder} was written by {len(states)} processes and this run has "
             f"{process.world_size()}; to start from its weights use Global.pretrained_model"
         )
+    try:
+        model.load_state_dict(raw)
+        if (folder / "state" / "loss.safetensors").is_file():
+            loss.load_state_dict(_read(load_file, folder / "state" / "loss.safetensors"))
+        optimizers.load_state_dict(training["optimizers"])
+        scaler.load_state_dict(training["scaler"])
+    except (RuntimeError, ValueError, KeyError) as error:
+        first = str(error).strip().splitlines()[-1].strip()
+        raise UserError(
+            f"Global.checkpoints: {folder} belongs to another model or optimizer than this recipe's: {first}"
+        ) from None
     restore_random_state(states[process.rank()], device)
-    with open(folder / "state" / "training.json", encoding="utf-8") as file:
-        progress = Progress(**json.load(file))
     return progress, averaged
+
+
+def _read(reader: Callable[[Path], T], file: Path) -> T:
+    try:
+        return reader(file)
+    except Exception as error:  # each library has its own errors for bytes that make no sense
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"Global.checkpoints: {file} is damaged: {first}") from None
+
+
+def _read_progress(file: Path) -> Progress:
+    return Progress(**json.loads(file.read_text(encoding="utf-8")))
 
 
 def _plain(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -252,10 +252,11 @@ class Trainer:
 
     def _finish_epoch(self, epoch: int, means: dict[str, float]) -> None:
         """Evaluate where it is time, then write the checkpoints."""
-        # each process saw other pictures in its last batch: all score and keep the batch norms of the first one
+        # each process saw other pictures in its last batch: all go on with the batch norms of the first one
         distributed.share(self.model.buffers())
         if self.ema is not None:
-            distributed.share(self.ema.average.values())
+            average = self.ema.average
+            distributed.share(average[name] for name, _ in self.model.named_buffers() if name in average)
         logger.info(
             f"[Train][Epoch {epoch}/{self.epochs}][Avg]{spell(means)}, "
             f"ips: {self.clock.images_per_second:.2f} images/s"

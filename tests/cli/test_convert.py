@@ -15,7 +15,9 @@ from tests.cli.conftest import Command
 from tests.golden import golden
 
 
-def test_weights_of_a_whole_model(command: Command, recipe_file: Path, checkpoint: Path, tmp_path: Path) -> None:
+def test_weights_of_a_whole_model(
+    command: Command, recipe_file: Path, checkpoint: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out.safetensors"
     told = command("convert", checkpoint / "model.safetensors", out, "-c", recipe_file, "--json").json()
     weights, before = load_file(out), load_file(checkpoint / "model.safetensors")
@@ -45,12 +47,16 @@ def test_a_pdparams_of_the_reference(command: Command, tmp_path: Path) -> None:
     words = (folder / "state_protocol4.pdparams", out, "--arch", about["model"], *arguments, "--json")
     told = command("convert", *words).json()
     assert told["missing"] == []
-    model = build_backbone({key: about[key] for key in ("class_expand", "class_num")} | {"name": about["model"]})
+    model = build_backbone(
+        {key: about[key] for key in ("class_expand", "class_num")} | {"name": about["model"]}
+    )
     assert set(load_file(out)) == set(model.state_dict())
     directly, converted = model, copy.deepcopy(model)
     load_weights(directly, folder / "state_protocol4.pdparams")
     load_weights(converted, out)
-    assert all(torch.equal(value, directly.state_dict()[name]) for name, value in converted.state_dict().items())
+    assert all(
+        torch.equal(value, directly.state_dict()[name]) for name, value in converted.state_dict().items()
+    )
 
 
 def test_what_a_file_lacks_is_left_out_and_told(command: Command, tmp_path: Path) -> None:
@@ -62,16 +68,27 @@ def test_what_a_file_lacks_is_left_out_and_told(command: Command, tmp_path: Path
     assert set(load_file(tmp_path / "out.safetensors")) == set(state) - {first}
 
 
-def test_mistakes_are_one_sentence(command: Command, recipe_file: Path, checkpoint: Path, tmp_path: Path) -> None:
+def test_mistakes_are_one_sentence(
+    command: Command, recipe_file: Path, checkpoint: Path, tmp_path: Path
+) -> None:
     source, out = checkpoint / "model.safetensors", tmp_path / "out.safetensors"
     assert "--arch" in command("convert", source, out).sentence()
-    assert "key=value" in command("convert", source, out, "--arch", "PPLCNet_x0_25", "-o", "class_num").sentence()
-    assert "must end in .safetensors" in command("convert", source, tmp_path / "x.bin", "--arch", "PPLCNet_x0_25").sentence()
+    assert (
+        "key=value"
+        in command("convert", source, out, "--arch", "PPLCNet_x0_25", "-o", "class_num").sentence()
+    )
+    assert (
+        "must end in .safetensors"
+        in command("convert", source, tmp_path / "x.bin", "--arch", "PPLCNet_x0_25").sentence()
+    )
     assert "did you mean" in command("convert", source, out, "--arch", "PPLCNet_x0_2").sentence()
     assert "gone.pth" in command("convert", tmp_path / "gone.pth", out, "--arch", "PPLCNet_x0_25").sentence()
     bad = tmp_path / "bad.pdparams"
     bad.write_bytes(b"\x80\x04cos\nsystem\n(S'true'\ntR.")
     assert "bad.pdparams" in command("convert", bad, out, "--arch", "PPLCNet_x0_25").sentence()
     save_file({"other": torch.zeros(3)}, tmp_path / "other.safetensors")
-    assert "no weight of the file fits" in command("convert", tmp_path / "other.safetensors", out, "-c", recipe_file).sentence()
+    assert (
+        "no weight of the file fits"
+        in command("convert", tmp_path / "other.safetensors", out, "-c", recipe_file).sentence()
+    )
     assert not out.exists()

@@ -38,7 +38,9 @@ def test_folder_pattern_and_json(command: Command, model: Path, some: list[Path]
     np.testing.assert_allclose(pattern["vectors"][str(some[0])], whole["vectors"][str(some[0])], atol=1e-6)
 
 
-def test_list_with_labels_and_cameras_to_npz(command: Command, model: Path, pictures: Path, tmp_path: Path) -> None:
+def test_list_with_labels_and_cameras_to_npz(
+    command: Command, model: Path, pictures: Path, tmp_path: Path
+) -> None:
     lines = [f"class {c}/{n}.png {c} {n % 2}" for c in (6, 8) for n in range(3)]
     (tmp_path / "list.txt").write_text("\n".join(lines).replace("class ", "class_"), encoding="utf-8")
     for c in (6, 8):
@@ -51,7 +53,9 @@ def test_list_with_labels_and_cameras_to_npz(command: Command, model: Path, pict
         assert arrays["labels"].tolist() == [6, 6, 6, 8, 8, 8]
         assert arrays["cameras"].tolist() == [0, 1, 0, 0, 1, 0]
         assert arrays["vectors"].dtype == np.float32
-        np.testing.assert_allclose(arrays["vectors"], Embedder(model).encode(arrays["paths"].tolist()), atol=1e-6)
+        np.testing.assert_allclose(
+            arrays["vectors"], Embedder(model).encode(arrays["paths"].tolist()), atol=1e-6
+        )
 
 
 def test_list_with_a_root(command: Command, model: Path, pictures: Path, tmp_path: Path) -> None:
@@ -69,10 +73,14 @@ def test_parquet(command: Command, model: Path, some: list[Path], tmp_path: Path
     assert command("embed", model, *some[:3], "--out", out).code == 0
     table = parquet.read_table(out)
     assert table.column("paths").to_pylist() == [str(path) for path in some[:3]]
-    np.testing.assert_allclose(table.column("vectors").to_pylist(), Embedder(model).encode(some[:3]), atol=1e-6)
+    np.testing.assert_allclose(
+        table.column("vectors").to_pylist(), Embedder(model).encode(some[:3]), atol=1e-6
+    )
 
 
-def test_a_checkpoint_and_any_layer_of_it(command: Command, model: Path, checkpoint: Path, some: list[Path]) -> None:
+def test_a_checkpoint_and_any_layer_of_it(
+    command: Command, model: Path, checkpoint: Path, some: list[Path]
+) -> None:
     last = command("embed", checkpoint, some[0], "--json").json()
     np.testing.assert_allclose(last["vectors"][str(some[0])], Embedder(model).encode(some[0])[0], atol=1e-4)
     layer = command("embed", checkpoint, some[0], "--layer", "backbone.blocks4", "--json").json()
@@ -100,8 +108,22 @@ def test_a_deploy_yaml_of_the_reference(
         },
         "RecPreProcess": {
             "transform_ops": [
-                {"ResizeImage": {"size": [32, 32], "return_numpy": False, "interpolation": "bilinear", "backend": "cv2"}},
-                {"NormalizeImage": {"scale": 0.00392157, "mean": [0.5] * 3, "std": [0.5] * 3, "order": "hwc"}},
+                {
+                    "ResizeImage": {
+                        "size": [32, 32],
+                        "return_numpy": False,
+                        "interpolation": "bilinear",
+                        "backend": "cv2",
+                    }
+                },
+                {
+                    "NormalizeImage": {
+                        "scale": 0.00392157,
+                        "mean": [0.5] * 3,
+                        "std": [0.5] * 3,
+                        "order": "hwc",
+                    }
+                },
                 {"ToCHWImage": None},
             ]
         },
@@ -113,7 +135,9 @@ def test_a_deploy_yaml_of_the_reference(
     from lookalike.deploy.runtime import OnnxRuntime
 
     run = OnnxRuntime.__call__
-    monkeypatch.setattr(OnnxRuntime, "__call__", lambda self, batch: (sizes.append(len(batch)), run(self, batch))[1])
+    monkeypatch.setattr(
+        OnnxRuntime, "__call__", lambda self, batch: (sizes.append(len(batch)), run(self, batch))[1]
+    )
     told = command("embed", "-c", file, "--json").json()
     assert list(told["vectors"]) == [str(path) for path in some]
     assert sizes == [3, 3, 2]
@@ -132,7 +156,9 @@ def test_a_deploy_yaml_of_the_reference(
     assert "takes pictures of 3x32x32" in command("embed", "-c", file).sentence()
 
 
-def test_broken_pictures_are_told_and_left_out(command: Command, model: Path, some: list[Path], tmp_path: Path) -> None:
+def test_broken_pictures_are_told_and_left_out(
+    command: Command, model: Path, some: list[Path], tmp_path: Path
+) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no picture")
     told = command("embed", model, broken, some[0], "--json")
@@ -150,7 +176,9 @@ def test_mistakes_are_one_sentence(command: Command, model: Path, some: list[Pat
     assert "gone.png" in command("embed", model, tmp_path / "gone.png").sentence()
     assert "no file matches" in command("embed", model, f"{tmp_path}/*.webp").sentence()
     assert "no picture in this folder" in command("embed", model, tmp_path).sentence()
-    assert "not both" in command("embed", model, some[0], "--list", some[0].parents[2] / "query.txt").sentence()
+    assert (
+        "not both" in command("embed", model, some[0], "--list", some[0].parents[2] / "query.txt").sentence()
+    )
     assert "no.txt" in command("embed", model, "--list", tmp_path / "no.txt").sentence()
 
 
@@ -162,7 +190,10 @@ def test_a_place_that_cannot_be_written_is_told(
 
     with monkeypatch.context() as patched:
         patched.setattr(Embedder, "encode", embeds)
-        assert "must end in .npz or .parquet" in command("embed", model, some[0], "--out", tmp_path / "v.csv").sentence()
+        assert (
+            "must end in .npz or .parquet"
+            in command("embed", model, some[0], "--out", tmp_path / "v.csv").sentence()
+        )
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")

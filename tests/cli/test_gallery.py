@@ -14,18 +14,24 @@ from tests.cli.conftest import Command
 
 def test_create_add_info_search(command: Command, model: Path, pictures: Path, tmp_path: Path) -> None:
     gallery, root = tmp_path / "my gallery", pictures / "pictures"
-    made = command("gallery", "create", gallery, "--model", model, root / "class 0", root / "class 1", "--json").json()
+    made = command(
+        "gallery", "create", gallery, "--model", model, root / "class 0", root / "class 1", "--json"
+    ).json()
     assert (made["added"], made["known"], made["broken"], made["pictures"]) == (16, [], [], 16)
     assert made["counts"] == {"class 0": 8, "class 1": 8}
 
     label = "Größe 3 · 大"
-    added = command("gallery", "add", gallery, root / "class 0", root / "class 2", "--label", label, "--json").json()
+    added = command(
+        "gallery", "add", gallery, root / "class 0", root / "class 2", "--label", label, "--json"
+    ).json()
     assert (added["added"], len(added["known"])) == (8, 8)
     told = command("gallery", "info", gallery)
     assert told.out.startswith("24 pictures of 3 labels, 16 numbers each")
     assert command("gallery", "info", gallery, "--json").json()["counts"][label] == 8
 
-    found = command("search", gallery, root / "class 2" / "0.png", root / "class 1" / "3.png", "-k", "2", "--json").json()
+    found = command(
+        "search", gallery, root / "class 2" / "0.png", root / "class 1" / "3.png", "-k", "2", "--json"
+    ).json()
     first, second = found["results"]
     assert first["query"] == str(root / "class 2" / "0.png")
     assert first["answers"][0] == {
@@ -37,14 +43,22 @@ def test_create_add_info_search(command: Command, model: Path, pictures: Path, t
     assert text == [str(root / "class 2" / "0.png"), f"  1.0000  {label}  {root / 'class 2' / '0.png'}"]
 
 
-def test_list_files_with_numbers_and_with_words(command: Command, model: Path, pictures: Path, tmp_path: Path) -> None:
+def test_list_files_with_numbers_and_with_words(
+    command: Command, model: Path, pictures: Path, tmp_path: Path
+) -> None:
     words = ("--model", model, "--list", pictures / "gallery.txt", "--root", pictures / "pictures", "--json")
     assert command("gallery", "create", tmp_path / "one", *words).json()["counts"] == {"6": 5, "7": 5, "8": 5}
     (tmp_path / "pictures").symlink_to(pictures / "pictures")
-    (tmp_path / "list.txt").write_text("pictures/class 0/0.png\tred shoe\npictures/class 1/0.png\tSchuh\n", "utf-8")
-    (tmp_path / "blanks.txt").write_text("pictures/class 2/0.png red shoe\npictures/class 2/1.png 7\n", "utf-8")
+    (tmp_path / "list.txt").write_text(
+        "pictures/class 0/0.png\tred shoe\npictures/class 1/0.png\tSchuh\n", "utf-8"
+    )
+    (tmp_path / "blanks.txt").write_text(
+        "pictures/class 2/0.png red shoe\npictures/class 2/1.png 7\n", "utf-8"
+    )
     two = tmp_path / "two"
-    told = command("gallery", "create", two, "--model", model, "--list", tmp_path / "list.txt", "--json").json()
+    told = command(
+        "gallery", "create", two, "--model", model, "--list", tmp_path / "list.txt", "--json"
+    ).json()
     assert told["counts"] == {"Schuh": 1, "red shoe": 1}
     told = command("gallery", "add", two, "--list", tmp_path / "blanks.txt", "--json").json()
     assert told["counts"] == {"7": 1, "Schuh": 1, "red shoe": 2}
@@ -55,10 +69,15 @@ def test_paths_are_known_from_every_folder(
 ) -> None:
     gallery = tmp_path / "g"
     monkeypatch.chdir(pictures / "pictures" / "class 0")
-    assert command("gallery", "create", gallery, "--model", model, "0.png", "--json").json()["counts"] == {"class 0": 1}
+    assert command("gallery", "create", gallery, "--model", model, "0.png", "--json").json()["counts"] == {
+        "class 0": 1
+    }
     assert command("gallery", "add", gallery, "./0.png", "--json").json()["added"] == 0
     monkeypatch.chdir(pictures / "pictures" / "class 1")
-    assert command("gallery", "add", gallery, "0.png", "--json").json()["counts"] == {"class 0": 1, "class 1": 1}
+    assert command("gallery", "add", gallery, "0.png", "--json").json()["counts"] == {
+        "class 0": 1,
+        "class 1": 1,
+    }
 
 
 def test_broken_pictures_are_told(command: Command, model: Path, pictures: Path, tmp_path: Path) -> None:
@@ -70,8 +89,14 @@ def test_broken_pictures_are_told(command: Command, model: Path, pictures: Path,
     assert values["added"] == 8
     assert [path for path, _ in values["broken"]] == [str(inside / "bad.png")]
     assert "left out" in told.err
-    assert "none of the 1 pictures could be read" in command("gallery", "add", tmp_path / "g", inside / "bad.png").sentence()
-    assert "none of the 1 pictures could be read" in command("search", tmp_path / "g", inside / "bad.png").sentence()
+    assert (
+        "none of the 1 pictures could be read"
+        in command("gallery", "add", tmp_path / "g", inside / "bad.png").sentence()
+    )
+    assert (
+        "none of the 1 pictures could be read"
+        in command("search", tmp_path / "g", inside / "bad.png").sentence()
+    )
     found = command("search", tmp_path / "g", inside / "bad.png", inside / "1.png", "--json").json()
     assert [each["query"] for each in found["results"]] == [str(inside / "1.png")]
     assert len(found["broken"]) == 1
@@ -83,7 +108,10 @@ def test_a_create_that_fails_can_be_given_again(
     gallery, picture = tmp_path / "g", pictures / "pictures" / "class 0" / "0.png"
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"nothing")
-    assert "gone.png" in command("gallery", "create", gallery, "--model", model, tmp_path / "gone.png").sentence()
+    assert (
+        "gone.png"
+        in command("gallery", "create", gallery, "--model", model, tmp_path / "gone.png").sentence()
+    )
     assert not gallery.exists()
     assert "none of the 1" in command("gallery", "create", gallery, "--model", model, bad).sentence()
     assert not gallery.exists()
@@ -106,12 +134,18 @@ def test_mistakes_are_one_sentence(command: Command, model: Path, pictures: Path
     assert "is empty" in command("search", gallery, picture).sentence()
     assert "name at least one picture" in command("gallery", "add", gallery).sentence()
     assert "is not a gallery" in command("search", tmp_path / "no", picture).sentence()
-    assert "nowhere" in command("gallery", "create", tmp_path / "h", "--model", tmp_path / "nowhere").sentence()
+    assert (
+        "nowhere" in command("gallery", "create", tmp_path / "h", "--model", tmp_path / "nowhere").sentence()
+    )
     assert "--model" in command("gallery", "create", tmp_path / "h").sentence()
     assert "-k" in command("search", gallery, picture, "-k", "0").sentence()
     assert "gone.png" in command("search", gallery, tmp_path / "gone.png").sentence()
     words = ("gallery", "add", gallery, "--list")
-    for text, told in (("", "the list is empty"), ("a.png\n", "list.txt:1"), ("a.png\tx\t1\nb.png\tx\n", "list.txt:2")):
+    for text, told in (
+        ("", "the list is empty"),
+        ("a.png\n", "list.txt:1"),
+        ("a.png\tx\t1\nb.png\tx\n", "list.txt:2"),
+    ):
         (tmp_path / "list.txt").write_text(text)
         assert told in command(*words, tmp_path / "list.txt").sentence()
     assert not (tmp_path / "h").exists()

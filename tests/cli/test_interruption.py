@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +17,7 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
+from lookalike.data import build_loader
 from lookalike.training import checkpoint as checkpoints
 from tests.cli.conftest import Command
 from tests.conftest import REPOSITORY
@@ -46,9 +49,24 @@ def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(command: Command, pictures: Pa
     state = json.loads((latest / "state/training.json").read_text())
     assert out.splitlines()[-1] == str(latest.parent)
     last = state["epoch"]
-    resumed = command("train", "-c", file, "-o", f"checkpoints={latest}", "-o", f"epochs={last}", "--json").json()
+    resumed = command(
+        "train", "-c", file, "-o", f"checkpoints={latest}", "-o", f"epochs={last}", "--json"
+    ).json()
     assert resumed["epochs"] == last
     assert resumed["interrupted"] is None
+
+
+def test_the_processes_that_load_pictures_leave_stopping_to_the_run(pictures: Path, tmp_path: Path) -> None:
+    section = recipe_values(pictures, tmp_path, num_workers=1)["DataLoader"]["Train"]
+    loader = build_loader(section, seed=0, rank=0, world_size=1, epochs=1, training=True)
+    others = set(multiprocessing.active_children())
+    batches = iter(loader)
+    next(batches)
+    (worker,) = set(multiprocessing.active_children()) - others
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(worker.pid or 0, number)
+        time.sleep(0.1)
+    assert len(list(batches)) == len(loader) - 1
 
 
 def test_a_full_disk_is_one_sentence_and_the_older_checkpoint_stays(
@@ -63,12 +81,17 @@ def test_a_full_disk_is_one_sentence_and_the_older_checkpoint_stays(
 
     def unharmed() -> bool:
         hidden = [path.name for path in latest.parent.iterdir() if path.name.startswith(".")]
-        return not hidden and before == {path.name: path.read_bytes() for path in latest.rglob("*") if path.is_file()}
+        return not hidden and before == {
+            path.name: path.read_bytes() for path in latest.rglob("*") if path.is_file()
+        }
 
     with monkeypatch.context() as patched:
         patched.setattr("lookalike.core.files.os.replace", full)
         told = command("train", "-c", recipe_file, "-o", "epochs=1").sentence(code=1)
-    assert told == f"the checkpoint {latest} could not be written: No space left on device; the older latest is unharmed"
+    assert (
+        told == f"the checkpoint {latest} could not be written: No space left on device; "
+        "the older latest is unharmed"
+    )
     assert unharmed()
 
     # the real thing, as each library meets it: no file may grow beyond a limit
@@ -92,8 +115,6 @@ def test_a_full_disk_is_one_sentence_and_the_older_checkpoint_stays(
 def test_a_damaged_checkpoint_is_one_sentence(
     command: Command, recipe_file: Path, trained: Path, tmp_path: Path, part: str
 ) -> None:
-    import shutil
-
     damaged = Path(shutil.copytree(trained / "RecModel" / "latest", tmp_path / "latest"))
     file = next(damaged.rglob(part))
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])

@@ -28,7 +28,9 @@ def test_help_is_quick_and_loads_nothing_heavy() -> None:
     best = float("inf")
     for _ in range(3):  # the least of three: other work on the machine only ever adds
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, check=True
+        )
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         best = min(best, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     lines = done.stdout.splitlines()
@@ -37,7 +39,9 @@ def test_help_is_quick_and_loads_nothing_heavy() -> None:
     assert best < 0.4
 
 
-@pytest.mark.parametrize("verb", ["train", "eval", "export", "embed", "gallery", "search", "convert", "recipe"])
+@pytest.mark.parametrize(
+    "verb", ["train", "eval", "export", "embed", "gallery", "search", "convert", "recipe"]
+)
 def test_each_verb_has_help(command: Command, verb: str) -> None:
     told = command(verb, "--help")
     assert told.code == 0
@@ -107,10 +111,17 @@ def test_every_verb_has_a_module_and_says_what_it_does() -> None:
 
 
 def test_a_closed_pipe_is_not_an_error_message() -> None:
-    code = "from lookalike.cli.main import run; import sys; sys.argv = ['lookalike', 'recipe', 'show', 'product/sop']; run()"
+    code = (
+        "import sys\n"
+        "from lookalike.cli.main import run\n"
+        "sys.argv = ['lookalike', 'recipe', 'show', 'product/sop']\n"
+        "run()"
+    )
     reading, writing = os.pipe()
     os.close(reading)
-    done = subprocess.run([sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY)
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY
+    )
     os.close(writing)
     assert done.returncode == 1
     assert done.stderr == ""

@@ -65,7 +65,10 @@ def test_export_of_random_weights_is_refused(command: Command, recipe_file: Path
         (["-o", "Global.epochs=many"], "many"),
         (["-o", "Arch.Neck.size=3"], "size"),
         (["-o", "Loss.Train[1].TripletLossV2.margn=1"], "did you mean 'margin'"),
-        (["-o", "Global.pretrained_model", "=", "x"], "without spaces around '=': -o Global.pretrained_model=x"),
+        (
+            ["-o", "Global.pretrained_model", "=", "x"],
+            "without spaces around '=': -o Global.pretrained_model=x",
+        ),
         (["--colour"], "--colour"),
         (["more"], "more"),
     ],
@@ -74,7 +77,9 @@ def test_mistakes_are_one_sentence(command: Command, recipe_file: Path, words: l
     assert told in command("train", "-c", recipe_file, *words).sentence()
 
 
-def test_a_missing_recipe_or_list_is_one_sentence(command: Command, recipe_file: Path, tmp_path: Path) -> None:
+def test_a_missing_recipe_or_list_is_one_sentence(
+    command: Command, recipe_file: Path, tmp_path: Path
+) -> None:
     assert "nowhere.yaml" in command("train", "-c", tmp_path / "nowhere.yaml").sentence()
     assert "-c" in command("train").sentence()
     missing = f"DataLoader.Train.dataset.cls_label_path={tmp_path / 'gone.txt'}"

@@ -97,7 +97,9 @@ def test_vectors_are_those_of_the_evaluation(
     assert found.query_set.paths is not None
     np.testing.assert_allclose(model.encode(found.query_set.paths), found.query_set.features, atol=1e-4)
     from_checkpoint = Embedder.from_checkpoint(best)
-    np.testing.assert_allclose(from_checkpoint.encode(found.query_set.paths), found.query_set.features, atol=1e-6)
+    np.testing.assert_allclose(
+        from_checkpoint.encode(found.query_set.paths), found.query_set.features, atol=1e-6
+    )
     assert from_checkpoint.size == 16
     assert from_checkpoint.fingerprint != model.fingerprint
 

@@ -39,7 +39,9 @@ def random_statistics(model: torch.nn.Module) -> None:
     generator = torch.Generator().manual_seed(7)
     for name, value in model.state_dict().items():
         if value.is_floating_point():
-            low, high = (0.5, 1.5) if name.endswith(("running_var", "weight")) and value.ndim == 1 else (-0.2, 0.2)
+            low, high = (
+                (0.5, 1.5) if name.endswith(("running_var", "weight")) and value.ndim == 1 else (-0.2, 0.2)
+            )
             value.copy_(torch.rand(value.shape, generator=generator) * (high - low) + low)
 
 
@@ -88,7 +90,9 @@ def test_nothing_of_this_machine_is_in_the_graph(trained: Path) -> None:
         ({"infer_output_key": "features", "infer_add_softmax": True}, {}, 16, "softmax"),
     ],
 )
-def test_what_is_exported(pictures: Path, tmp_path: Path, arch: Any, settings: Any, size: int, kind: str) -> None:
+def test_what_is_exported(
+    pictures: Path, tmp_path: Path, arch: Any, settings: Any, size: int, kind: str
+) -> None:
     values = values_of(pictures, tmp_path, **settings)
     values["Arch"] |= arch
     recipe = Recipe.from_dict(values)
@@ -96,42 +100,52 @@ def test_what_is_exported(pictures: Path, tmp_path: Path, arch: Any, settings: A
     with torch.inference_mode():
         plain = model(images(3))[arch["infer_output_key"] or "features"].flatten(1)
         found = deployed_module(recipe, model)(images(3))
-    expected = {"normalised": torch.nn.functional.normalize(plain), "plain": plain, "softmax": plain.softmax(1)}
+    expected = {
+        "normalised": torch.nn.functional.normalize(plain),
+        "plain": plain,
+        "softmax": plain.softmax(1),
+    }
     assert found.shape == (3, size)
     torch.testing.assert_close(found, expected[kind])
     assert model.head is not None  # the model itself is as it was
 
 
-def test_an_output_the_model_does_not_have_is_one_sentence(pictures: Path, tmp_path: Path, trained: Path) -> None:
+def test_an_output_the_model_does_not_have_is_one_sentence(
+    pictures: Path, tmp_path: Path, trained: Path
+) -> None:
     values = values_of(pictures, tmp_path, trained / "RecModel" / "best_model")
     values["Arch"]["infer_output_key"] = "logit"
-    with pytest.raises(UserError, match="infer_output_key.*'logit'"):
+    with pytest.raises(UserError, match=r"infer_output_key.*'logit'"):
         export(Recipe.from_dict(values))
 
 
-def test_class_scores_are_exported(pictures: Path, tmp_path: Path, trained: Path) -> None:
-    values = values_of(pictures, tmp_path, trained / "RecModel" / "best_model")
-    values["Arch"] |= {"infer_output_key": "logits", "infer_add_softmax": True}
-    result = export(Recipe.from_dict(values), tmp_path / "classes")
-    assert result.size == TRAIN_CLASSES
-    scores = Embedder(result.folder).encode([pictures / "pictures" / "class 0" / "0.png"])
-    np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-5)
-
-
-def test_branches_of_pplcnet_v2_are_joined(pictures: Path, tmp_path: Path) -> None:
-    values = values_of(pictures, tmp_path, feature_normalize=False)
-    values["Arch"]["Backbone"] = {"name": "PPLCNetV2_small", "class_expand": 32}
+def test_joined_branches_of_pplcnet_v2_and_class_scores(pictures: Path, tmp_path: Path) -> None:
+    values = values_of(pictures, tmp_path)
+    values["Arch"] |= {
+        "Backbone": {"name": "PPLCNetV2_small", "class_expand": 32},
+        "infer_output_key": "logits",
+        "infer_add_softmax": True,
+    }
     recipe = Recipe.from_dict(values)
     model = build_model(recipe.arch)
     random_statistics(model)
     model.eval()
     before = sum(1 for _ in model.modules())
     with torch.inference_mode():
-        expected = model(images(2))["features"]
+        features, expected = model(images(3))["features"], model(images(3))["logits"].softmax(dim=1)
     joined = deployed_module(recipe, model)
     with torch.inference_mode():
-        torch.testing.assert_close(joined(images(2)), expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+        torch.testing.assert_close(
+            joined.model(images(3))["features"], features, rtol=1e-4, atol=1e-4 * float(features.abs().max())
+        )
     assert sum(1 for _ in joined.modules()) < before == sum(1 for _ in model.modules())
+
+    result = export_module.export_model(recipe, model, tmp_path / "classes", "somewhere")
+    assert result.size == TRAIN_CLASSES
+    found = OnnxRuntime(tmp_path / "classes" / "model.onnx")(images(3).numpy())
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-4)
+    scores = Embedder(result.folder).encode([pictures / "pictures" / "class 0" / "0.png"])
+    np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-5)
 
 
 def test_a_timm_network_with_same_padding(pictures: Path, tmp_path: Path) -> None:
@@ -220,7 +234,12 @@ def test_the_fingerprint_is_of_weights_and_preprocessing(trained: Path, tmp_path
 
     again = ModelFolder.open(trained / "inference")
     again.path = tmp_path
-    for change in ({"normalized": False}, {"binarize": "sign"}, {"output": "backbone"}, {"shape": [3, 33, 33]}):
+    for change in (
+        {"normalized": False},
+        {"binarize": "sign"},
+        {"output": "backbone"},
+        {"shape": [3, 33, 33]},
+    ):
         before_change = {key: getattr(again, key) for key in change}
         vars(again).update(change)
         assert again.computed_fingerprint() != before

@@ -2,8 +2,8 @@
 
     torchrun … -m tests.distributed.driver FOLDER
 
-A run that a signal to the second process interrupts is resumed, then its model is evaluated; each process writes what it
-found to `FOLDER/RANK.json`.
+A run that a signal to the second process interrupts is resumed, then its model is evaluated; each process
+writes what it found to `FOLDER/RANK.json`.
 """
 
 from __future__ import annotations

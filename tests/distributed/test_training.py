@@ -1,4 +1,4 @@
-"""Training and evaluation on two processes: files once, weights alike, and the same bits after an interruption."""
+"""Two processes: files are written once, weights are alike, an interrupted run ends with the same bits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,12 @@ LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--npro
 def launch(*words: str | Path) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     done = subprocess.run(
-        [*LAUNCH, *map(str, words)], cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=240
+        [*LAUNCH, *map(str, words)],
+        cwd=REPOSITORY,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
     )
     assert done.returncode == 0, done.stderr
     return done
@@ -82,13 +87,15 @@ def test_resumed_equals_uninterrupted(folder: Path, ranks: list[dict[str, Any]])
     assert histories[0] == histories[1]
 
 
-def test_evaluation_on_two_processes_equals_one(folder: Path, pictures: Path, ranks: list[dict[str, Any]]) -> None:
+def test_evaluation_on_two_processes_equals_one(
+    folder: Path, pictures: Path, ranks: list[dict[str, Any]]
+) -> None:
     recipe = values(pictures, folder / "alone")  # 9 queries: not a multiple of two batches of 8
     recipe["Global"]["pretrained_model"] = str(folder / "whole/RecModel/best_model")
     alone = evaluate(Recipe.from_dict(recipe)).to_dict() | {"seconds": 0}
     assert ranks[0]["eval"] == ranks[1]["eval"] == alone
     assert alone["queries"] == 9
-    # the figures of the training are those of the weights it kept: of one process's batch norms, not of each its own
+    # the run told the figures of the weights it kept: not each process those of its own batch norms
     assert alone["metrics"]["recall1"] == json.loads((folder / "stdout.txt").read_text())["best_metric"]
     history = json.loads((folder / "whole/RecModel/best_model/state/training.json").read_text())["history"]
     assert alone["metrics"] == history[-1]["eval"]

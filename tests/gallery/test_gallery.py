@@ -42,7 +42,9 @@ def test_search_equals_a_plain_loop_over_cosines(gallery: Gallery, model: Embedd
         assert len({each.id for each in answers}) == 7
 
 
-def test_vectors_that_are_not_normalised_are_compared_by_cosine(trained: Path, paths: list[str], tmp_path: Path) -> None:
+def test_vectors_that_are_not_normalised_are_compared_by_cosine(
+    trained: Path, paths: list[str], tmp_path: Path
+) -> None:
     model = Embedder(trained / "inference")
     run = model.runtime
     model.runtime = lambda batch: 40 * run(batch) * np.linspace(0.5, 2, len(batch), dtype=np.float32)[:, None]
@@ -130,7 +132,9 @@ def test_an_index_that_is_gone_damaged_or_foreign_is_made_again(
     assert answers(gallery.folder, paths[0]) == expected
 
 
-def test_an_index_older_than_the_store_is_made_again(gallery: Gallery, paths: list[str], trained: Path) -> None:
+def test_an_index_older_than_the_store_is_made_again(
+    gallery: Gallery, paths: list[str], trained: Path
+) -> None:
     gallery.search(paths[50])
     other = Gallery.open(gallery.folder, trained / "inference")
     other.add([paths[50]], ["new"])

@@ -146,8 +146,8 @@ def _numbers(case: dict[str, Any], expected: dict[str, np.ndarray], disturbance:
 
 def _deviation(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
     """Relative to the expected number, or to a thousandth of the largest where that is more."""
-    apart: np.ndarray = np.abs(found - expected)
-    return apart / np.maximum(np.abs(expected), 1e-3 * np.abs(expected).max())
+    size = np.abs(expected)
+    return np.asarray(np.abs(found - expected) / np.maximum(size, 1e-3 * size.max()))
 
 
 @golden.parametrize("train_steps", missing=missing)

@@ -1,0 +1,134 @@
+"""Files and folders are whole or absent."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from lookalike.core.files import atomic_file, atomic_folder, recover_folder, sha256, write_json
+
+
+class PowerCut(BaseException):
+    """Nothing that the code could handle: what was on the disk at this instant stays there."""
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def fill(folder: Path, text: str) -> None:
+    with atomic_folder(folder) as part:
+        (part / "deep").mkdir()
+        (part / "deep" / "file.txt").write_text(text)
+
+
+def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "file.txt"
+    with atomic_file(target, "w") as file:
+        file.write("é")
+        assert not target.exists()
+    assert target.read_bytes() == "é".encode()
+    umask = os.umask(0)
+    os.umask(umask)
+    assert stat.S_IMODE(target.stat().st_mode) == 0o666 & ~umask
+    assert names(target.parent) == ["file.txt"]
+
+
+def test_a_file_that_fails_leaves_the_older_one(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"older": "ä"})
+
+    def fail() -> None:
+        with atomic_file(tmp_path / "a.json", "w") as file:
+            file.write("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "a.json", {"what": object()})
+    assert json.loads((tmp_path / "a.json").read_text("utf-8")) == {"older": "ä"}
+    assert names(tmp_path) == ["a.json"]
+
+
+def test_a_folder_replaces_the_older_one_as_a_whole(tmp_path: Path) -> None:
+    fill(tmp_path / "f", "one")
+    (tmp_path / "f" / "leftover").touch()
+    fill(tmp_path / "f", "two")
+    assert names(tmp_path) == ["f"]
+    assert names(tmp_path / "f") == ["deep"]
+    assert (tmp_path / "f" / "deep" / "file.txt").read_text() == "two"
+    umask = os.umask(0)
+    os.umask(umask)
+    assert stat.S_IMODE((tmp_path / "f").stat().st_mode) == 0o777 & ~umask
+
+
+def test_a_folder_that_fails_leaves_the_older_one(tmp_path: Path) -> None:
+    fill(tmp_path / "f", "one")
+
+    def fail() -> None:
+        with atomic_folder(tmp_path / "f") as part:
+            (part / "file").touch()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert names(tmp_path) == ["f"]
+    assert (tmp_path / "f" / "deep" / "file.txt").read_text() == "one"
+
+
+@pytest.mark.parametrize("after_renames", [0, 1, 2])
+def test_a_crash_between_the_renames_is_recovered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after_renames: int
+) -> None:
+    fill(tmp_path / "f", "one")
+    own, done = os.replace, 0
+
+    def replace(*paths: Path) -> None:
+        nonlocal done
+        if done == after_renames:
+            raise PowerCut
+        done += 1
+        own(*paths)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("lookalike.core.files.os.replace", replace)
+        # after a power cut nobody tidies up
+        patched.setattr("lookalike.core.files.recover_folder", lambda path: None)
+        patched.setattr(
+            "lookalike.core.files.shutil.rmtree", lambda *_, **__: (_ for _ in ()).throw(PowerCut)
+        )
+        with pytest.raises(PowerCut):
+            fill(tmp_path / "f", "two")
+    recover_folder(tmp_path / "f")
+    assert (tmp_path / "f" / "deep" / "file.txt").read_text() == ("two" if after_renames == 2 else "one")
+    fill(tmp_path / "f", "three")
+    assert (tmp_path / "f" / "deep" / "file.txt").read_text() == "three"
+    assert not (tmp_path / ".f.old").exists()
+
+
+def test_what_an_earlier_crash_left_is_removed_in_time(tmp_path: Path) -> None:
+    left, young, other = tmp_path / ".f.abc.part", tmp_path / ".f.xyz.part", tmp_path / ".g.abc.part"
+    for folder in (left, young, other):
+        folder.mkdir()
+        (folder / "file").write_text("half")
+    long_ago = left.stat().st_mtime - 3 * 24 * 3600
+    for path in (left / "file", left):
+        os.utime(path, (long_ago, long_ago))
+    fill(tmp_path / "f", "one")
+    assert names(tmp_path) == [".f.xyz.part", ".g.abc.part", "f"]  # another process may be writing these now
+
+
+def test_nothing_to_recover_is_fine(tmp_path: Path) -> None:
+    recover_folder(tmp_path / "nowhere" / "f")
+    assert names(tmp_path) == []
+
+
+def test_hash(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    (tmp_path / "b").write_bytes(b"")
+    assert sha256(tmp_path / "a").startswith("ba7816bf")
+    assert sha256(tmp_path / "a", tmp_path / "b") == sha256(tmp_path / "a")
