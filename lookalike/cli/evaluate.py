@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lookalike.cli.options import Config, Json, Overrides, RequireGpu, answer, application, percent, recipe_of
-from lookalike.core.errors import UserError
+from lookalike.core.log import logger
 
 app = application("Score the weights of Global.pretrained_model by retrieval on DataLoader.Eval.")
 
@@ -13,12 +13,9 @@ def evaluate(
     config: Config, override: Overrides = [], json: Json = False, require_gpu: RequireGpu = False
 ) -> None:
     recipe = recipe_of(config, override, require_gpu)
-    settings = recipe.global_
-    if not (
-        settings.pretrained_model or settings.checkpoints or recipe.arch.get("Backbone", {}).get("pretrained")
-    ):
-        raise UserError(
-            f"{recipe.name}: nothing to score, the weights would be random; name them with "
+    if not (recipe.weights or recipe.arch.get("Backbone", {}).get("pretrained")):
+        logger.warning(
+            f"{recipe.name} names no weights: random ones are scored; name yours with "
             "-o Global.pretrained_model=output/RecModel/best_model"
         )
     from lookalike.training import evaluate as run

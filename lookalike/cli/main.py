@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import traceback
 from typing import Any
@@ -70,6 +71,9 @@ def run() -> None:
 
     Exit 0: done; 2: the input is wrong, one sentence says what; 1: something failed; 130: Ctrl-C.
     """
+    # Threads that spin while they wait slow everything down as soon as another program wants a core. The
+    # OpenMP library reads this when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
     try:

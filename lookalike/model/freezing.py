@@ -40,11 +40,7 @@ def freeze(module: nn.Module, patterns: Sequence[str], place: Place | None = Non
     for name, parameter in module.named_parameters():
         if is_frozen(name):
             parameter.requires_grad_(False)
-    return [
-        name
-        for name, part in module.named_modules()
-        if name and is_norm(part) and is_frozen(name)
-    ]
+    return [name for name, part in module.named_modules() if name and is_norm(part) and is_frozen(name)]
 
 
 def is_norm(part: nn.Module) -> bool:

@@ -84,11 +84,9 @@ def draw(mark: Mark, generator: np.random.Generator, side: int) -> Picture:
     while np.abs(colour - level).max() < 90:  # a mark that nobody could see teaches nothing
         colour = generator.integers(0, 256, 3).astype(np.float32)
     view = _perspective(generator, side)
-    alpha = (
-        cv2.warpPerspective(mark.silhouette, view, (side, side), flags=cv2.INTER_AREA).astype(np.float32)
-        / 255
-    )
-    picture = background * (1 - alpha[..., None]) + colour * alpha[..., None]
+    silhouette = cv2.warpPerspective(mark.silhouette, view, (side, side), flags=cv2.INTER_AREA)
+    alpha = silhouette.astype(np.float32) / 255
+    picture: Any = background * (1 - alpha[..., None]) + colour * alpha[..., None]
     if generator.random() < 0.5:
         picture = cv2.GaussianBlur(picture, (0, 0), float(generator.uniform(0.4, 1.3)))
     picture += generator.normal(0, generator.uniform(2, 14), picture.shape)
@@ -102,9 +100,9 @@ def _perspective(generator: np.random.Generator, side: int) -> NDArray[np.float6
     """
     size = generator.uniform(0.55, 0.9) * side
     angle = np.deg2rad(generator.uniform(-20, 20))
-    corners: NDArray[Any] = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], np.float64) * size / 2
+    corners: Any = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], np.float64) * size / 2
     corners = corners + generator.uniform(-0.09, 0.09, (4, 2)) * size
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    turn: Any = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     free = (side - size) / 2
     corners = corners @ turn.T + side / 2 + generator.uniform(-free, free, 2) * 0.8
     source = np.array([[0, 0], [GLYPH, 0], [GLYPH, GLYPH], [0, GLYPH]], np.float32)

@@ -94,11 +94,13 @@ def salt(name: str) -> str:
 
 
 def generated(name: str, case: dict[str, Any]) -> dict[str, np.ndarray]:
-    """The weights of a case by the reference's keys, checked against their checksum; constants are left out."""
+    """The weights of a case by the reference's keys, checked against their checksum, without constants."""
     generator, grain = weightgen(), case.get("salt", salt(name))
     made = {key: generator.gen(key, shape, grain, case["gain"]) for key, shape, _ in case["state"]}
     arrays = {key: array for key, array in made.items() if array is not None}
-    assert generator.checksum(arrays) == case["weights_crc"], "this numpy does not repeat the streams of the set"
+    assert generator.checksum(arrays) == case["weights_crc"], (
+        "this numpy does not repeat the streams of the set"
+    )
     return arrays
 
 

@@ -18,7 +18,9 @@ def test_marks_are_many_and_differ() -> None:
     marks = brand_marks()
     assert len(marks) > 300
     assert len({mark.name for mark in marks}) > 0.98 * len(marks)
-    small = np.stack([cv2.resize(mark.silhouette, (24, 24), interpolation=cv2.INTER_AREA).ravel() for mark in marks])
+    small = np.stack(
+        [cv2.resize(mark.silhouette, (24, 24), interpolation=cv2.INTER_AREA).ravel() for mark in marks]
+    )
     alike = np.corrcoef(small.astype(np.float64)) - np.eye(len(marks))
     assert alike.max() < 0.89
 

@@ -11,10 +11,10 @@ from typing import Any
 import jsonschema
 import pytest
 
+from lookalike.cli.schema import all_registries
 from lookalike.core.numbers import Number
 from lookalike.core.registry import Registry
 from lookalike.recipe import json_schema, list_recipes, load_recipe, shipped_folder
-from lookalike.cli.schema import all_registries
 
 
 @pytest.fixture(scope="module")

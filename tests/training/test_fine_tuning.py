@@ -66,7 +66,9 @@ def test_rates_fall_by_the_layer(pictures: Path, tmp_path: Path) -> None:
         return found
 
     assert rate("head.") == rate("neck.") == 0.01
-    assert rate("blocks.2.") == 0.5 * rate("neck.") or rate("blocks.2.") == 0.25 * rate("neck.")  # the norm is a layer
+    assert rate("blocks.2.") == 0.5 * rate("neck.") or rate("blocks.2.") == 0.25 * rate(
+        "neck."
+    )  # the norm is a layer
     assert rate("blocks.1.") == 0.5 * rate("blocks.2.")
     assert not any("blocks.0." in name or "patch_embed" in name for name in rates)
 
