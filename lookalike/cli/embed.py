@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib
 import importlib.util
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +13,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from lookalike.cli.options import Json, Overrides, answer, application
+from lookalike.cli.options import Json, Overrides, answer, application, warn_of_unused
 from lookalike.cli.pictures import Pictures, find_pictures, listed_pictures
 from lookalike.core.component import Section
 from lookalike.core.errors import BrokenImage, LookalikeError, UserError, missing_extra
@@ -35,10 +36,14 @@ def embed(
     ] = None,
     override: Overrides = [],
     out: Annotated[
-        str | None, typer.Option("--out", help="Write vectors to FILE.npz or FILE.parquet.")
+        str | None,
+        typer.Option(
+            "--out",
+            help="Write vectors, paths, labels, cameras to FILE.npz or FILE.parquet (-1: none is known).",
+        ),
     ] = None,
     list_file: Annotated[
-        str | None, typer.Option("--list", help="List file: path label [camera] a line.")
+        str | None, typer.Option("--list", help="List file: path label [camera] a line, or a .csv.")
     ] = None,
     root: Annotated[
         str | None, typer.Option("--root", help="Folder that the paths of --list start from.")
@@ -81,29 +86,50 @@ def embed(
         raise UserError(
             f"none of the {len(broken)} pictures could be read, the first: {next(iter(broken.values()))}"
         )
-    arrays: dict[str, Any] = {"vectors": vectors, "paths": np.array([pictures.paths[i] for i in kept])}
-    if pictures.labels is not None:
-        arrays["labels"] = np.array([pictures.labels[i] for i in kept])
-        if all(label.lstrip("-").isdigit() for label in arrays["labels"]):
-            arrays["labels"] = arrays["labels"].astype(np.int64)
-    if pictures.cameras is not None:
-        arrays["cameras"] = np.array([pictures.cameras[i] for i in kept], dtype=np.int64)
     summary = {"pictures": len(kept), "size": model.size, "broken": list(broken.values()), "out": out}
     if out:
-        _write(out, arrays)
+        _write(out, _arrays(vectors, pictures, kept))
         answer(summary, json, f"{out}: {len(kept)} vectors of {vectors.shape[1]}")
     elif json:
-        answer(
-            {**summary, "vectors": dict(zip(arrays["paths"].tolist(), vectors.tolist(), strict=True))},
-            True,
-            "",
-        )
+        answer({**summary, "vectors": _described(vectors, pictures, kept)}, True, "")
     else:
-        for path, vector in zip(arrays["paths"].tolist(), vectors, strict=True):
-            print(f"{Path(path).name}: {np.array2string(vector, threshold=sys.maxsize, max_line_width=100)}")
+        for i, vector in zip(kept, vectors, strict=True):
+            shown = np.array2string(vector, threshold=sys.maxsize, max_line_width=100)
+            print(f"{Path(pictures.paths[i]).name}: {shown}")
 
 
-def _model(folder: str, layer: str | None) -> Any:
+def _described(vectors: np.ndarray, pictures: Pictures, kept: list[int]) -> list[dict[str, Any]]:
+    """What `--json` prints of each picture; one that is named twice is there twice."""
+    arrays = _arrays(vectors, pictures, kept)
+    columns = {"path": arrays["paths"]}
+    if pictures.labels is not None:
+        columns["label"] = arrays["labels"]
+    if pictures.cameras is not None:
+        columns["camera"] = arrays["cameras"]
+    columns["vector"] = vectors
+    rows = zip(*(values.tolist() for values in columns.values()), strict=True)
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def _arrays(vectors: np.ndarray, pictures: Pictures, kept: list[int]) -> dict[str, np.ndarray]:
+    """What `--out` writes: always the same four arrays; labels and cameras that nothing tells are -1."""
+    none = np.full(len(kept), -1, dtype=np.int64)
+    labels = none if pictures.labels is None else _numbers_or_text([pictures.labels[i] for i in kept])
+    cameras = none if pictures.cameras is None else np.array([pictures.cameras[i] for i in kept], np.int64)
+    paths = np.array([pictures.paths[i] for i in kept])
+    return {"vectors": vectors, "paths": paths, "labels": labels, "cameras": cameras}
+
+
+def _numbers_or_text(labels: list[str]) -> np.ndarray:
+    """Labels as int64 where all are whole numbers; as text where one is not, or 7 and 007 would be one."""
+    distinct = set(labels)
+    are_numbers = all(re.fullmatch(r"-?[0-9]{1,18}", label) for label in distinct)
+    if are_numbers and len({int(label) for label in distinct}) == len(distinct):
+        return np.array([int(label) for label in labels], dtype=np.int64)
+    return np.array(labels)
+
+
+def _model(folder: str, layer: str | None, named_by: str = "the first word after 'embed'") -> Any:
     from lookalike.deploy import Embedder
     from lookalike.deploy.model_folder import MANIFEST
 
@@ -115,17 +141,35 @@ def _model(folder: str, layer: str | None) -> Any:
             )
         return Embedder(folder)
     if not Path(folder).is_dir():
-        raise UserError(f"{folder}: there is no such model folder (the first word after 'embed' names it)")
+        raise UserError(f"{folder}: there is no such model folder ({named_by} names it)")
+    if not (Path(folder) / "recipe.yaml").is_file():
+        raise UserError(
+            f"{folder} is neither a model folder nor a checkpoint: no {MANIFEST} and no recipe.yaml there "
+            f"({named_by} names it)"
+        )
     return Embedder.from_checkpoint(folder, layer=layer)
+
+
+def _without_prefix(named: str) -> str:
+    """The model folder that `Global.rec_inference_model_dir` names.
+
+    PaddleClas exports the files `inference/inference.*`, and its commands name that prefix of theirs: it
+    means the folder, as `inference/model` does for our `model.*`.
+    """
+    from lookalike.deploy.model_folder import MANIFEST
+
+    path = Path(named)
+    is_prefix = path.name in ("inference", Path(MANIFEST).stem) and not path.exists()
+    return str(path.parent) if is_prefix and (path.parent / MANIFEST).is_file() else named
 
 
 def _configured(config: str, overrides: list[str], layer: str | None) -> tuple[Any, list[str], int | None]:
     """The model, the default pictures and batch of a recipe, or of a deploy YAML as the reference has it."""
-    from lookalike.deploy import Embedder
     from lookalike.images import Preprocess
     from lookalike.recipe import load_recipe
 
     recipe = load_recipe(config, overrides)
+    warn_of_unused(recipe)
     pictures = recipe.global_.infer_imgs
     inputs = [pictures] if isinstance(pictures, str) else list(pictures or [])
     folder = recipe.global_.rec_inference_model_dir
@@ -135,19 +179,21 @@ def _configured(config: str, overrides: list[str], layer: str | None) -> tuple[A
                 f"{config}: neither Global.rec_inference_model_dir nor Arch says which model to use"
             )
         runtime = importlib.import_module("lookalike.deploy.checkpoint_runtime")
-        return runtime.embedder_of_recipe(recipe, layer=layer), inputs, recipe.global_.batch_size
-    model = _model(str(folder), layer)
+        model = runtime.embedder_of_recipe(recipe, layer=layer)  # RecPreProcess is its preprocessing already
+    else:
+        folder = _without_prefix(str(folder))
+        model = _model(folder, layer, f"Global.rec_inference_model_dir of {config}")
     operations = (recipe.rec_pre_process or Section()).get("transform_ops")
-    if operations:
-        preprocess = Preprocess(operations)
+    if operations and folder is not None:
+        preprocess = Preprocess(operations, reference_behaviour=recipe.global_.reference_behaviour)
         if preprocess.to_json() != model.preprocess.to_json():
             logger.warning(
                 f"{config}: RecPreProcess differs from the preprocessing of {folder}; the recipe's is used"
             )
-        if isinstance(model, Embedder):
-            model.preprocess = preprocess
-    if binarize := (recipe.rec_post_process or Section()).get("Binarize"):
-        model.binarize = str(binarize.get("method", "round"))
+        model.preprocess = preprocess
+    post = recipe.rec_post_process or Section()
+    if post.get("Binarize") is not None and not layer:
+        model.binarize = post["Binarize"].get("method", "round")
     return model, inputs, recipe.global_.batch_size
 
 

@@ -27,8 +27,9 @@ def evaluate(
         if evaluation.queries_without_positive
         else ""
     )
+    losses = "".join(f"  {name} {value:.4f}" for name, value in evaluation.losses.items())
     text = (
-        f"{percent(evaluation.metrics)}\n{evaluation.queries} queries{without}, "
+        f"{percent(evaluation.metrics)}{losses}\n{evaluation.queries} queries{without}, "
         f"{evaluation.gallery} gallery pictures, {evaluation.seconds:.1f} s"
     )
     answer(values, json, text)

@@ -21,6 +21,8 @@ class UserError(LookalikeError):
     """The user's input is wrong; the message says what and where. Exit code 2."""
 
     exit_code = 2
+    placed = False
+    """Whether the message begins with the place of the mistake (`Place.error`)."""
 
 
 class BrokenImage(UserError):

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Hashable
 from pathlib import Path
 
 from lookalike.core import process
 
 logger = logging.getLogger("lookalike")
-_told: set[str] = set()
+_told: set[Hashable] = set()
 
 
-def warn_once(message: str) -> None:
-    """Log a warning the first time this message is seen in the process; ranks other than 0 stay silent."""
-    if message not in _told and process.is_main():
-        _told.add(message)
+def warn_once(message: str, key: Hashable | None = None) -> None:
+    """Log a warning the first time this message is seen in the process; ranks other than 0 stay silent.
+
+    Messages with the same `key` count as one, and the first is told: a key of a recipe that stands in
+    several places.
+    """
+    key = message if key is None else key
+    if key not in _told and process.is_main():
+        _told.add(key)
         logger.warning(message)
 
 

@@ -16,9 +16,18 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from lookalike.core.component import Component, Place
 from lookalike.core.errors import did_you_mean
 from lookalike.core.log import warn_once
+from lookalike.core.words import in_words, short
 
 T = TypeVar("T")
 _F = TypeVar("_F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Swallowed:
+    """An argument that is read and has no effect: why, and the values with which nothing is lost."""
+
+    reason: str
+    harmless: tuple[Any, ...] = (False, None, 0)
 
 
 @dataclass(frozen=True)
@@ -28,7 +37,7 @@ class Entry(Generic[T]):
     name: str
     build: Callable[..., T]
     aliases: tuple[str, ...] = ()
-    swallows: Mapping[str, str] = field(default_factory=dict)
+    swallows: Mapping[str, Swallowed] = field(default_factory=dict)
 
     def parameters(self) -> dict[str, inspect.Parameter]:
         """The arguments a recipe may give: the signature, its annotations resolved."""
@@ -46,28 +55,34 @@ class Registry(Generic[T]):
 
     `context` arguments of `build` are what the engine knows (a class count, the seed, `reference_behaviour`);
     each is handed to a component only when its signature has it, and what a recipe writes wins over it.
+    `beside` tells of names that another library defines, such as `timm/<name>`.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, beside: str = "") -> None:
         self.kind = kind
+        self.beside = beside
         self._entries: dict[str, Entry[T]] = {}
         self._names: dict[str, str] = {}
 
     def register(
-        self, name: str, *aliases: str, swallows: Mapping[str, str] | None = None
+        self, name: str, *aliases: str, swallows: Mapping[str, str | Swallowed] | None = None
     ) -> Callable[[_F], _F]:
         """Register the decorated class or function.
 
         `swallows` lists arguments that recipes of the reference carry and that have no effect, each with the
-        reason that is told once.
+        reason that is told once, unless its value is one that asks for nothing (`Swallowed.harmless`).
         """
+        swallowed = {
+            argument: told if isinstance(told, Swallowed) else Swallowed(told)
+            for argument, told in (swallows or {}).items()
+        }
 
         def add(build: _F) -> _F:
             for known in (name, *aliases):
                 if known in self._names:
                     raise ValueError(f"{self.kind} '{known}' is registered twice")
             self._names.update(dict.fromkeys((name, *aliases), name))
-            self._entries[name] = Entry(name, build, aliases, dict(swallows or {}))
+            self._entries[name] = Entry(name, build, aliases, swallowed)
             return build
 
         return add
@@ -89,6 +104,8 @@ class Registry(Generic[T]):
             listed = (
                 ", ".join(known) if len(known) <= 40 else f"{len(known)} names: {', '.join(known[:40])}, …"
             )
+            if self.beside:
+                listed += f", and {self.beside}"
             raise (place or Place()).error(
                 f"unknown {self.kind} '{name}'{did_you_mean(name, known)} (known: {listed})"
             )
@@ -114,13 +131,14 @@ class Registry(Generic[T]):
             if argument in named:
                 checked[argument] = _convert(named[argument].annotation, value, component, argument)
             elif argument in entry.swallows:
-                warn_once(f"{component.place}: '{argument}' has no effect: {entry.swallows[argument]}")
+                self._warn_of(component, argument, value, entry)
             elif open_ended:
                 checked[argument] = value
             else:
                 near = did_you_mean(argument, [*accepted, *entry.swallows])
                 listed = ", ".join(accepted) or "nothing"
-                raise component.place.error(f"unknown argument '{argument}'{near} (accepts: {listed})")
+                place = component.place.on_line_of(component.place_of(argument))
+                raise place.error(f"unknown argument '{argument}'{near} (accepts: {listed})")
         for argument, value in context.items():
             if argument in named:
                 checked.setdefault(argument, value)
@@ -131,6 +149,16 @@ class Registry(Generic[T]):
                 f"(accepts: {', '.join(accepted)})"
             )
         return checked
+
+    def _warn_of(self, component: Component, argument: str, value: Any, entry: Entry[T]) -> None:
+        """Tell of an argument without effect, once however often and wherever a recipe has it."""
+        swallowed = entry.swallows[argument]
+        if not any(value is harmless or value == harmless for harmless in swallowed.harmless):
+            place = component.place.on_line_of(component.place_of(argument))
+            warn_once(
+                f"{place.prefix}'{argument}' has no effect: {swallowed.reason}",
+                key=(self.kind, entry.name, argument),
+            )
 
     def build(self, value: Any, path: str = "", also: tuple[str, ...] = (), **context: Any) -> T:
         """Build what a recipe (or a plain dict of the same form) names."""
@@ -144,10 +172,12 @@ def _convert(annotation: Any, value: Any, component: Component, argument: str) -
     try:
         return _adapter(annotation).validate_python(value)
     except ValidationError as error:
-        wanted = inspect.formatannotation(annotation).replace("typing.", "")
         first = error.errors()[0]
-        detail = first["ctx"]["error"] if "error" in first.get("ctx", {}) else first["msg"]
-        raise component.place_of(argument).error(f"must be {wanted}, got {value!r} ({detail})") from None
+        # a check of our own says more than the type does; what pydantic says of a type is in the words
+        detail = f" ({first['ctx']['error']})" if first["type"] == "value_error" else ""
+        raise component.place_of(argument).error(
+            f"must be {in_words(annotation)}, got {short(value)}{detail}"
+        ) from None
 
 
 def _adapter(annotation: Any) -> TypeAdapter[Any]:

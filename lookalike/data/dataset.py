@@ -118,10 +118,12 @@ class ImageDataset(Dataset[Sample]):
 def _with_rotated_classes(records: Records) -> Records:
     turns = 4
     classes = int(records.labels.max()) + 1 if len(records) else 0
+    # named also where classes are numbers, so that no turned class passes for the one of that number
+    plain = {label: records.name_of(label) for label in np.unique(records.labels).tolist()}
     names = {
         label + k * classes: f"{name}, turned by {90 * k} degrees" if k else name
         for k in range(turns)
-        for label, name in (records.class_names or {}).items()
+        for label, name in plain.items()
     }
     return replace(
         records,
@@ -129,7 +131,7 @@ def _with_rotated_classes(records: Records) -> Records:
         labels=np.concatenate([records.labels + k * classes for k in range(turns)]),
         cameras=None if records.cameras is None else np.tile(records.cameras, turns),
         lines=None if records.lines is None else list(records.lines) * turns,
-        class_names=names or None,
+        class_names=names,
     )
 
 
@@ -147,6 +149,16 @@ def _dataset_options(
 
 OPTIONS = tuple(dataset_options.entry("dataset").parameters())
 """What the `dataset` block of a recipe may hold beside the arguments of its format."""
+
+
+def read_dataset_records(section: Any) -> Records:
+    """The records of a `dataset` block as its dataset would have them; no image is opened.
+
+    Raises UserError for what is wrong with the block or its list.
+    """
+    component = Component.of(section, "dataset")
+    records = read_records(Section({"name": component.name, **_of_the_format(component)}, component.place))
+    return _with_rotated_classes(records) if component.arguments.get("rotated_classes") else records
 
 
 def build_dataset(

@@ -16,7 +16,7 @@ import torch
 from torch.utils.data import DataLoader, default_collate
 
 from lookalike.core import process
-from lookalike.core.component import Component, Place, Section
+from lookalike.core.component import Component, Section
 from lookalike.core.errors import LookalikeError, UserError, did_you_mean
 from lookalike.core.log import logger, warn_once
 from lookalike.core.registry import Registry
@@ -71,9 +71,9 @@ class Loader:
     would have given. `batches_done` counts the batches of the epoch that are done with, left-out and wholly
     broken ones included; it is what a checkpoint has to keep.
 
-    Broken images are dropped from their batch and listed in `broken` (path to reason). A batch without a
-    whole image is left out. Raises UserError when more images are broken than `max_broken_share` of the
-    set.
+    Broken images are dropped from their batch and listed in `broken` (path to reason) and `broken_at` (path
+    to `file:line` of the list that names it). A batch without a whole image is left out. Raises UserError
+    when more images are broken than `max_broken_share` of the set.
     """
 
     def __init__(
@@ -89,6 +89,7 @@ class Loader:
         self.dataset, self.sampler, self.settings = dataset, sampler, settings
         self.training, self.world_size = training, world_size
         self.broken: dict[str, str] = {}
+        self.broken_at: dict[str, str] = {}
         self.epoch = self.batches_done = 0
         self._keys = _Keys(sampler, len(dataset))
         self._skip = 0
@@ -142,14 +143,16 @@ class Loader:
     def _note_broken(self, batch: Mapping[str, Any]) -> None:
         if batch["failed"]:
             raise UserError(batch["failed"][0])
-        fresh = {path: reason for path, reason in batch["broken"] if path not in self.broken}
-        for path, reason in fresh.items():
-            logger.warning("broken image left out: %s: %s", path, reason)
-        self.broken.update(fresh)
+        fresh = False
+        for path, reason, index in batch["broken"]:
+            if path in self.broken:
+                continue
+            fresh = True
+            self.broken[path], self.broken_at[path] = reason, self.records.where(index)
+            logger.warning("%s", self._told(path, "broken image left out: "))
         allowed = self.dataset.max_broken_share * self.dataset.num_pictures
         if fresh and len(self.broken) > allowed:
-            first = itertools.islice(self.broken.items(), 5)
-            some = "; ".join(f"{path}: {reason}" for path, reason in first)
+            some = "; ".join(self._told(path) for path in itertools.islice(self.broken, 5))
             more = ", …" if len(self.broken) > 5 else ""
             raise UserError(
                 f"{len(self.broken)} of the {self.dataset.num_pictures} images of "
@@ -159,9 +162,14 @@ class Loader:
         if self.training and self.world_size > 1 and "image" not in batch:
             # going on would leave the other processes waiting for this one
             raise LookalikeError(
-                f"all images of a batch are broken ({batch['broken'][0][0]}, …), and the other processes "
-                "wait for it: repair or remove them"
+                f"all images of a batch are broken ({self._told(batch['broken'][0][0])}, …), and the other "
+                "processes wait for it: repair or remove them"
             )
+
+    def _told(self, path: str, what: str = "") -> str:
+        """`train.txt:17: … path: reason`, without the line where a folder was read and not a list."""
+        place = self.broken_at[path]
+        return f"{'' if place == path else f'{place}: '}{what}{path}: {self.broken[path]}"
 
 
 class _Keys:
@@ -191,7 +199,7 @@ class _Keys:
 def collate(samples: list[Sample]) -> Batch:
     """Stack the whole images of a batch; broken ones go to "broken", messages of misuse to "failed"."""
     batch: Batch = {
-        "broken": [s["broken"] for s in samples if "broken" in s],
+        "broken": [(*s["broken"], s["index"]) for s in samples if "broken" in s],
         "failed": [s["failed"] for s in samples if "failed" in s],
     }
     whole = [s for s in samples if "image" in s]
@@ -241,12 +249,7 @@ def build_sampler(
             reference_behaviour=reference_behaviour,
         )
     except UserError as error:
-        raise _placed(error, component.place) from None
-
-
-def _placed(error: UserError, place: Place) -> UserError:
-    """The error with the place in front, where it does not bear it already."""
-    return error if str(error).startswith(str(place)) else place.error(str(error))
+        raise component.place.around(error) from None
 
 
 def build_loader(

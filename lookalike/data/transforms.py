@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from lookalike.core.component import Component, Place
+from lookalike.core.component import Component
 from lookalike.core.errors import UserError, did_you_mean
 from lookalike.data.augmentation.erasing import RandomErasing
 from lookalike.data.registries import Augmentation, augmentations
@@ -100,11 +100,7 @@ def _build(component: Component, context: dict[str, Any]) -> Operation | Augment
             return augmentations.build(component, **context)
         return operations.build(component, **context)
     except UserError as error:
-        raise (error if str(error).startswith(_file(place)) else place.error(str(error))) from None
-
-
-def _file(place: Place) -> str:
-    return f"{place.file}:" if place.file else str(place)
+        raise place.around(error) from None
 
 
 def _next_layout(operation: Operation | Augmentation, component: Component, layout: Layout) -> Layout:

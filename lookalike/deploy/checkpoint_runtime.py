@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from lookalike.core.component import Place
 from lookalike.core.errors import UserError
 from lookalike.core.files import sha256
 from lookalike.deploy.embedder import Embedder
@@ -40,7 +41,7 @@ class LayerFeatures(nn.Module):
         self.model, self.layer = model, layer
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        value = self.model.features_at(images, self.layer)
+        value = self.model.features_at(images, self.layer, Place("--layer"))
         if value.ndim == 4:
             return value.mean(dim=(2, 3))
         return value.mean(dim=1) if value.ndim == 3 else value.flatten(1)

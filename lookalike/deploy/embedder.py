@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from lookalike.core.progress import track
 from lookalike.deploy.model_folder import ModelFolder
 from lookalike.deploy.runtime import Floats, OnnxRuntime, Runtime
 from lookalike.images import Preprocess
+
+Binarise = Literal["round", "sign"]
 
 
 class Embedder:
@@ -27,12 +29,15 @@ class Embedder:
     A picture is a path, bytes of a file, a Pillow image or an RGB array (H, W, 3) of uint8.
     """
 
+    _unverified: ModelFolder | None = None
+
     def __init__(self, folder: str | Path, *, threads: int | None = None) -> None:
         opened = ModelFolder.open(folder)
         self._set(
             OnnxRuntime(opened.graph_file, threads), opened.preprocessing(), opened.size, opened.binarize,
             opened.fingerprint, str(folder),
         )  # fmt: skip
+        self._unverified = opened
 
     @classmethod
     def from_checkpoint(
@@ -54,7 +59,7 @@ class Embedder:
         runtime: Runtime,
         preprocess: Preprocess,
         size: int,
-        binarize: str | None,
+        binarize: Binarise | None,
         fingerprint: str,
         name: str,
     ) -> Embedder:
@@ -63,12 +68,21 @@ class Embedder:
         made._set(runtime, preprocess, size, binarize, fingerprint, name)
         return made
 
+    def verify(self) -> None:
+        """Raise UserError where the files of the model folder are not those of its fingerprint.
+
+        They are read once; without a model folder there is nothing to compare.
+        """
+        if self._unverified is not None:
+            self._unverified.verify()
+            self._unverified = None
+
     def _set(
         self,
         runtime: Runtime,
         preprocess: Preprocess,
         size: int,
-        binarize: str | None,
+        binarize: Binarise | None,
         fingerprint: str,
         name: str,
     ) -> None:

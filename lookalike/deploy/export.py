@@ -64,13 +64,12 @@ def deployed_module(recipe: Recipe, model: RecModel) -> Deployed:
     heads that no output needs are dropped, branches fused where they can be.
     """
     arch = recipe.arch
-    key = str(arch.get("infer_output_key") or "features")
+    scored = recipe.global_.retrieval_feature_from
+    key = str(arch.get("infer_output_key") or scored)
+    if key in ("backbone", "features") and key != scored:
+        warn_once(f"Arch.infer_output_key is '{key}', but Global.retrieval_feature_from scores '{scored}'")
     model = copy.deepcopy(model).float().cpu().eval()
-    known = (
-        ["backbone", "features"]
-        + (["neck"] if arch.get("Neck") else [])
-        + (["logits"] if arch.get("Head") else [])
-    )
+    known = model.output_names()
     if key not in known:
         raise UserError(f"{recipe.name}: Arch.infer_output_key is '{key}'; this model has {', '.join(known)}")
     softmax = arch.get("infer_add_softmax")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from lookalike.evaluation.evaluation import Evaluation, evaluate
 from lookalike.evaluation.features import FeatureSet, binarise, collect_features, normalise
-from lookalike.evaluation.loss import evaluate_loss, labels_are_training_classes
+from lookalike.evaluation.loss import training_labels, with_labels_of_training
 from lookalike.evaluation.metrics import MetricSpec, build_metrics
 
 __all__ = [
@@ -18,7 +18,7 @@ __all__ = [
     "build_metrics",
     "collect_features",
     "evaluate",
-    "evaluate_loss",
-    "labels_are_training_classes",
     "normalise",
+    "training_labels",
+    "with_labels_of_training",
 ]

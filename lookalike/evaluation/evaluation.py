@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from lookalike.core.errors import UserError
+from lookalike.core.log import warn_once
 from lookalike.core.progress import track
 from lookalike.evaluation.features import Binarise, Encode, FeatureSet, collect_features
 from lookalike.evaluation.gather import broadcast_json, is_collector, together
-from lookalike.evaluation.loader import EvaluationLoader
+from lookalike.evaluation.loader import EvaluationLoader, LeftOut
 from lookalike.evaluation.loss import Loss
 from lookalike.evaluation.metrics import MetricSpec, build_metrics, figures_of
 from lookalike.retrieval import TopK, evaluate_retrieval
@@ -33,7 +34,7 @@ class Evaluation:
     queries: int
     gallery: int
     queries_without_positive: int
-    broken: list[tuple[str, str]]
+    broken: list[LeftOut]
     seconds: float
     losses: dict[str, float] = field(default_factory=dict)
     query_set: FeatureSet | None = None
@@ -48,7 +49,7 @@ class Evaluation:
             "queries": self.queries,
             "gallery": self.gallery,
             "queries_without_positive": self.queries_without_positive,
-            "broken": [{"path": path, "reason": reason} for path, reason in self.broken],
+            "broken": [each._asdict() for each in self.broken],
             "seconds": self.seconds,
         }
 
@@ -119,7 +120,7 @@ def evaluate(
         queries=outcome["queries"],
         gallery=outcome["gallery"],
         queries_without_positive=outcome["queries_without_positive"],
-        broken=[(path, reason) for path, reason in outcome["broken"]],
+        broken=[LeftOut(*entry) for entry in outcome["broken"]],
         seconds=time.perf_counter() - start,
         losses=outcome["losses"],
         query_set=query if kept else None,
@@ -139,6 +140,12 @@ def _score(
     for found, name in ((query, "query"), (gallery, "gallery")):
         _check(found, name)
     cameras = query.cameras is not None and gallery.cameras is not None
+    if not cameras and (query.cameras is not None or gallery.cameras is not None):
+        has, lacks = ("query", "gallery") if gallery.cameras is None else ("gallery", "query")
+        warn_once(
+            f"the {has} set has cameras and the {lacks} set has none: images of the query's own camera count "
+            "as matches, where the usual protocol leaves them out; give both sets cameras, or neither"
+        )
     try:
         result = evaluate_retrieval(
             query.features,
@@ -168,7 +175,11 @@ def _score(
 
 def _check(found: FeatureSet, name: str) -> None:
     if not len(found):
-        left_out = f": all {len(found.broken)} images are broken" if found.broken else ""
+        left_out = (
+            f": all {len(found.broken)} images are broken, the first: {found.broken[0]}"
+            if found.broken
+            else ""
+        )
         raise UserError(f"the {name} set of the evaluation is empty{left_out}")
     broken = np.flatnonzero(~np.isfinite(found.features).all(axis=1))
     if broken.size:

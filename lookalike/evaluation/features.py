@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from lookalike.core.errors import UserError
 from lookalike.core.progress import track
 from lookalike.evaluation.gather import gather_json, gather_rows, together
-from lookalike.evaluation.loader import EvaluationLoader, broken_images, image_paths
+from lookalike.evaluation.loader import EvaluationLoader, LeftOut, broken_images, image_paths
 from lookalike.evaluation.loss import Loss, LossMeans
 
 Binarise = Literal["round", "sign"]
@@ -29,7 +29,7 @@ Encode = Callable[[torch.Tensor], "torch.Tensor | Mapping[str, torch.Tensor]"]
 class FeatureSet:
     """Features (N, D) of the images of a dataset, and for each its label, camera and row of the dataset.
 
-    `paths` has the file of each image where the loader knows it, `broken` (path, reason) of those left out.
+    `paths` has the file of each image where the loader knows it, `broken` those left out.
     """
 
     features: npt.NDArray[np.float32]
@@ -37,7 +37,7 @@ class FeatureSet:
     cameras: npt.NDArray[np.int64] | None
     indices: npt.NDArray[np.int64]
     paths: list[str] | None
-    broken: list[tuple[str, str]]
+    broken: list[LeftOut]
 
     def __len__(self) -> int:
         return len(self.features)
@@ -103,7 +103,7 @@ def collect_features(
     indices, keep = np.unique(table[:, 0].numpy(), return_index=True)
     labels, cameras_of = table[keep, 1].numpy(), table[keep, 2].numpy()
     paths = image_paths(loader)
-    broken = list(dict.fromkeys((path, reason) for note in notes for path, reason in note["broken"]))
+    broken = list(dict.fromkeys(LeftOut(*entry) for note in notes for entry in note["broken"]))
     found = FeatureSet(
         rows[keep].numpy(),
         labels,

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
+
+
+class LeftOut(NamedTuple):
+    """A broken image: its path, what is wrong with it, and `file:line` of the list that names it.
+
+    `where` is empty for an image of a folder.
+    """
+
+    path: str
+    reason: str
+    where: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.path}: {self.reason}" if self.where else f"{self.path}: {self.reason}"
 
 
 class EvaluationLoader(Protocol):
     """Batches with `image` (N, C, H, W), `label` (N,), `index` (N,) and, where there are any, `camera` (N,).
 
     `index` is the row of the dataset. Where the loader has `records` with `paths`, images are known by their
-    file; where it has `broken`, that maps the path of each image it had to leave out to the reason.
+    file; where it has `broken`, that maps the path of each image it had to leave out to the reason, and
+    `broken_at` to where the image is named.
     """
 
     def __iter__(self) -> Iterator[dict[str, Any]]: ...
@@ -18,9 +33,12 @@ class EvaluationLoader(Protocol):
     def __len__(self) -> int: ...
 
 
-def broken_images(loader: EvaluationLoader) -> list[tuple[str, str]]:
-    """(path, reason) of the images that the loader left out."""
-    return list(dict(getattr(loader, "broken", None) or {}).items())
+def broken_images(loader: EvaluationLoader) -> list[LeftOut]:
+    """The images that the loader left out."""
+    reasons: dict[str, str] = getattr(loader, "broken", None) or {}
+    places: dict[str, str] = getattr(loader, "broken_at", None) or {}
+    named = {path: place for path, place in places.items() if place != path}
+    return [LeftOut(path, reason, named.get(path, "")) for path, reason in reasons.items()]
 
 
 def image_paths(loader: EvaluationLoader) -> list[str] | None:

@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 
-from lookalike.core.progress import track
-from lookalike.evaluation.gather import broadcast_json, gather_json, together
-from lookalike.evaluation.loader import EvaluationLoader
+from lookalike.images import Records
 
 Loss = Callable[[Any, torch.Tensor], Mapping[str, torch.Tensor]]
 """(outputs of the model, labels (N,)) -> one scalar for each loss, such as {"CELoss": …, "loss": …}."""
@@ -46,37 +45,35 @@ class LossMeans:
         return {name: value / count for name, value in sums.items()}
 
 
-def evaluate_loss(
-    forward: Callable[[torch.Tensor, torch.Tensor], Any], loader: EvaluationLoader, loss: Loss
-) -> dict[str, float]:
-    """Means of the losses over all images of a loader, on every process.
+def training_labels(
+    training: Records, evaluation: Records, class_num: int | None = None
+) -> dict[int, int] | None:
+    """The label in training of each label of an evaluation, None where some class was not trained on.
 
-    forward(images, labels) gives what the loss takes. Losses that compare the images of a batch depend on
-    how the loader cuts batches; images that pad the last batch of a process count twice.
+    Classes are compared by name, which is the number of a class that has no other name: sets that were
+    numbered each on its own (folders, `relabel: True`) share a class where they share its name. Labels from
+    `class_num` on count as not trained on, since the head has no output for them.
+
+    Open-set evaluation, the usual case in metric learning, has other classes: then a loss means nothing.
     """
-    means = LossMeans()
-    with together(), torch.no_grad():
-        for batch in track(loader, "loss", total=len(loader), unit="batches"):
-            labels = batch["label"]
-            means.add(loss, forward(batch["image"], labels), labels)
-    states = gather_json(means.state())
-    merged: dict[str, float] = broadcast_json(None if states is None else LossMeans.merge(states))
-    return merged
+    known = {training.name_of(label): label for label in np.unique(training.labels).tolist()}
+    mapping = {label: known.get(evaluation.name_of(label)) for label in np.unique(evaluation.labels).tolist()}
+    found = {label: there for label, there in mapping.items() if there is not None}
+    if not found or len(found) < len(mapping):
+        return None
+    if class_num is not None and max(found.values()) >= class_num:
+        return None
+    return found
 
 
-def labels_are_training_classes(train: Any, evaluation: Any, class_num: int | None = None) -> bool:
-    """Whether the labels of evaluation records are classes of the training, so that its loss can be computed.
+def with_labels_of_training(loss: Loss, mapping: Mapping[int, int]) -> Loss:
+    """A loss that is given labels of an evaluation and computed with those of training."""
+    labels = sorted(mapping)
+    here = torch.tensor(labels)
+    there = torch.tensor([mapping[label] for label in labels])
 
-    True when every label of the evaluation occurs in training, is below `class_num` where that is given,
-    and, where both records name their classes, has the same name in both. Open-set evaluation, the usual
-    case in metric
-    learning, has other classes: then the loss means nothing and is not computed. Lists that were
-    relabelled each for itself and carry no class names cannot be told apart from shared classes.
-    """
-    labels = {int(label) for label in evaluation.labels}
-    if not labels or not labels <= {int(label) for label in train.labels}:
-        return False
-    if class_num is not None and max(labels) >= class_num:
-        return False
-    here, there = train.class_names, evaluation.class_names
-    return not (here and there) or all(here.get(label) == there.get(label) for label in labels)
+    def renumbered(outputs: Any, given: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        places = torch.searchsorted(here.to(given.device), given.contiguous())
+        return loss(outputs, there.to(given.device)[places])
+
+    return renumbered

@@ -60,13 +60,17 @@ class Gallery:
 
     @classmethod
     def create(cls, folder: str | Path, model: Embedder | str | Path) -> Gallery:
-        """Make an empty gallery. Raises UserError when the folder exists."""
+        """Make an empty gallery.
+
+        Raises UserError when the folder exists, or the model folder is not as it was exported.
+        """
         folder = Path(folder)
         embedder = model if isinstance(model, Embedder) else Embedder(model)
         if folder.exists():
             raise UserError(f"{folder} exists already; add to it with 'gallery add', or choose another name")
         if embedder.binarize and embedder.size % 8:
             raise UserError(f"{embedder.name} gives {embedder.size} bits; a gallery needs a multiple of 8")
+        embedder.verify()
         about = {
             "kind": "binary" if embedder.binarize else "real",
             "size": str(embedder.size),
@@ -98,6 +102,7 @@ class Gallery:
                 f"{about['fingerprint'][:12]} and {embedder.fingerprint[:12]}): its vectors cannot be "
                 "compared; make the gallery again with this model"
             )
+        embedder.verify()  # a fingerprint says something only of the files that it was made of
         return cls(folder, embedder, store, about)
 
     def add(

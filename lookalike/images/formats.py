@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from lookalike.core.errors import UserError
 from lookalike.core.log import warn_once
-from lookalike.core.registry import Registry
+from lookalike.core.registry import Registry, Swallowed
 from lookalike.images.list_files import Columns, read_list
 from lookalike.images.records import IMAGE_SUFFIXES, Records, number_classes
 from lookalike.images.tables import read_table
@@ -54,16 +54,16 @@ def i_cartoon(image_root: str, cls_label_path: str, relabel: bool = False) -> Re
     return _numbered(read_list(cls_label_path, image_root, "\t"), cls_label_path, relabel)
 
 
-@formats.register("VeriWild")
-def veri_wild(
-    image_root: str, cls_label_path: str, backend: Literal["cv2", "pil"] = "cv2", relabel: bool = False
-) -> Records:
+@formats.register(
+    "VeriWild",
+    swallows={"backend": Swallowed("DecodeImage in transform_ops chooses the decoder", (None, "cv2"))},
+)
+def veri_wild(image_root: str, cls_label_path: str, relabel: bool = False) -> Records:
     """A list file with a line `path label` or `path label camera` per image, separated by blanks or tabs.
 
     The third column is a camera or an instance id: evaluation takes a gallery image with the label and the
     third column of the query for the query itself, and drops it. Either every line has it or none (the
-    reference misaligns mixed files). `backend` is accepted and changes nothing: images are decoded once, in
-    one way.
+    reference misaligns mixed files).
     """
     return _numbered(read_list(cls_label_path, image_root, None, cameras=True), cls_label_path, relabel)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +97,84 @@ def read_list(
     )
 
 
+@dataclass
+class NamedColumns:
+    """What a list file says whose labels are names: any text."""
+
+    paths: list[str]
+    labels: list[str]
+    cameras: list[int] | None
+
+
+def read_named_list(
+    list_file: str | os.PathLike[str], image_root: str | os.PathLike[str] | None = None
+) -> NamedColumns:
+    """Read a list file in which a label is any text, also with blanks in it.
+
+    Columns are separated by commas in a file that ends in .csv (as a spreadsheet writes them, without a
+    header; one whose first word is `path` is skipped), else by tabs where the first line has one, else by
+    blanks. Paths are relative to `image_root`, by default the folder of the list file; no image is looked
+    for.
+
+    Raises UserError, with the line, for a line without a label, too many columns, and where only some lines
+    have a camera.
+    """
+    folder = Path(list_file).parent if image_root is None else Path(image_root)
+    found = NamedColumns([], [], [])
+    assert found.cameras is not None
+    labelled, first_without = False, ""
+    for number, fields in _named_rows(list_file):
+        line = " ".join(fields)
+        if len(fields) > 3:
+            raise UserError(
+                f"{list_file}:{number}: expected 'path label' or 'path label camera', got {len(fields)} "
+                f"columns: {line!r}"
+            )
+        if len(fields) < 2 or not fields[0] or not fields[1]:
+            first_without = first_without or f"{list_file}:{number}: expected 'path label', got {line!r}"
+            continue
+        labelled = True
+        found.paths.append(str(folder / fields[0]))
+        found.labels.append(fields[1])
+        if len(fields) == 3 and fields[2]:
+            if not _is_integer(fields[2]) or abs(int(fields[2])) > _INT64.max:
+                raise UserError(f"{list_file}:{number}: camera {fields[2]!r} is no integer")
+            found.cameras.append(int(fields[2]))
+        if len(found.cameras) not in (0, len(found.paths)):
+            raise UserError(f"{list_file}:{number}: either every line has a camera or none")
+    if first_without and labelled:
+        raise UserError(first_without)
+    if first_without:
+        raise UserError(
+            f"{list_file}: no line has a label; expected 'path label' a line, separated by a tab, by blanks, "
+            f"or by a comma where the file ends in .csv ({first_without.rpartition(', ')[2]})"
+        )
+    if not found.paths:
+        raise UserError(f"{list_file}: the list is empty; expected a line 'path label' per image")
+    found.cameras = found.cameras or None
+    return found
+
+
+def _named_rows(list_file: str | os.PathLike[str]) -> Iterator[tuple[int, list[str]]]:
+    """Number and columns of each line of a list whose labels are names."""
+    lines = list(_lines(list_file))
+    if Path(list_file).suffix.lower() == ".csv":
+        for position, (number, line) in enumerate(lines):
+            try:
+                fields = [field.strip() for field in next(csv.reader([line]))]
+            except csv.Error as error:
+                raise UserError(f"{list_file}:{number}: is no line of a CSV file: {error}") from None
+            if position or fields[0].lower() != "path":
+                yield number, fields
+        return
+    with_tabs = bool(lines) and "\t" in lines[0][1]
+    for number, line in lines:
+        yield (
+            number,
+            [field.strip() for field in line.split("\t")] if with_tabs else _path_and_name(line.split()),
+        )
+
+
 def root_prefix(image_root: str | os.PathLike[str]) -> str:
     """What to write before relative paths. Raises UserError when the folder does not exist."""
     root = os.fspath(image_root)
@@ -121,6 +201,8 @@ def _lines(list_file: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
         raise UserError(
             f"list file {list_file} is not UTF-8 text ({error.reason}): save it as UTF-8"
         ) from None
+    except OSError as error:
+        raise UserError(f"list file {list_file} cannot be read: {error.strerror or error}") from None
 
 
 def _join_path(fields: list[str]) -> list[str]:
@@ -135,12 +217,27 @@ def _join_path(fields: list[str]) -> list[str]:
     return [field for field in fields if field]
 
 
+def _path_and_name(fields: list[str]) -> list[str]:
+    """Path, label and perhaps camera of a line with blanks, where the label is a name of any words.
+
+    Numbers are read as everywhere (`_join_path`). Otherwise the path ends at the first image suffix, and all
+    that follows is the label; a line that ends in an image suffix has none.
+    """
+    joined = _join_path(fields)
+    if all(map(_is_integer, joined[1:])):
+        return joined
+    if fields[-1].lower().endswith(IMAGE_SUFFIXES):
+        return [" ".join(fields)]
+    end = next((i for i, field in enumerate(fields) if field.lower().endswith(IMAGE_SUFFIXES)), 0)
+    return [" ".join(fields[: end + 1]), " ".join(fields[end + 1 :])]
+
+
 def _path_stands_alone(fields: list[str]) -> bool:
     return fields[1].isdecimal() and fields[0].lower().endswith(IMAGE_SUFFIXES)
 
 
 def _is_integer(text: str) -> bool:
-    return text.lstrip("+-").isdecimal()
+    return re.fullmatch(r"[+-]?\d+", text) is not None
 
 
 def _too_few(line: str, delimiter: str | None) -> str:

@@ -150,8 +150,7 @@ def _build(component: Component, reference_behaviour: bool) -> Operation:
     try:
         return operations.build(component, reference_behaviour=reference_behaviour)
     except UserError as error:
-        place = str(component.place)
-        raise error if str(error).startswith(place) else component.place.error(str(error)) from None
+        raise component.place.around(error) from None
 
 
 def _next_layout(operation: Operation, layout: Layout, place: Place) -> Layout:

@@ -16,7 +16,7 @@ import torch
 from pydantic import SkipValidation
 from torch import Tensor, nn
 
-from lookalike.core.component import Place, Section
+from lookalike.core.component import Place, Section, place_of
 from lookalike.core.errors import did_you_mean
 from lookalike.core.numbers import Number, parse_number
 from lookalike.core.registry import Registry
@@ -145,7 +145,8 @@ def parse_attribute(value: AttributeValue, path: str) -> Attribute | None:
     known = ("initializer", "learning_rate", "regularizer")
     for key in value:
         if key not in known:
-            raise place.error(
+            line = place.on_line_of(place_of(value, key, place))
+            raise line.error(
                 f"unknown key '{key}'{did_you_mean(key, known) or '.'} (accepts: {', '.join(known)})"
             )
     fill = None
@@ -161,13 +162,13 @@ def _number(value: Mapping[str, Any], key: str, default: float, place: Place) ->
     try:
         return parse_number(found) if isinstance(found, str) else float(found)
     except (TypeError, ValueError):
-        raise place.at(key).error(f"must be a number, got {found!r}") from None
+        raise place_of(value, key, place).error(f"must be a number, got {found!r}") from None
 
 
 def _regularizer(value: Any, place: Place) -> tuple[Literal["L1", "L2"], float] | None:
     if value is None:
         return None
-    place = place.at("regularizer")
+    place = value.place if isinstance(value, Section) else place.at("regularizer")
     if not isinstance(value, Mapping) or value.get("name") not in _REGULARIZERS:
         raise place.error(
             f"must be {{name: L2Decay, coeff: 0.0}} with a name of L1Decay, L2Decay, got {value!r}"

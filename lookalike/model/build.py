@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from lookalike.core import process
-from lookalike.core.component import Component, Place, Section
+from lookalike.core.component import Component, Place, Section, place_of
 from lookalike.core.errors import did_you_mean
 from lookalike.core.log import logger, warn_once
 from lookalike.model import backbones as _backbones  # noqa: F401  fills the registry
@@ -64,17 +64,20 @@ def build_backbone(
     """
     component = Component.of(section, path)
     options = {key: component.arguments.get(key, False) for key in PRETRAINED_OPTIONS}
-    arguments = {key: value for key, value in component.arguments.items() if key not in PRETRAINED_OPTIONS}
-    plain = Component(component.name, arguments, component.place)
     from_timm = timm_models.is_timm(component.name)
     wanted = options["pretrained"] if pretrained else False
     if not isinstance(wanted, (bool, str)):
         raise component.place_of("pretrained").error(f"must be true, false, a path or a URL, got {wanted!r}")
     if from_timm and (options["use_ssld"] or options["use_ssld_stage1_pretrained"]):
-        raise component.place.error(
+        asked = next(key for key in PRETRAINED_OPTIONS[1:] if options[key])
+        raise component.place_of(asked).error(
             "use_ssld asks for weights of the reference, which timm's networks do not have"
         )
-    module = timm_models.create(plain, wanted is True) if from_timm else backbones.build(plain)
+    if from_timm:
+        own = {key: value for key, value in component.arguments.items() if key not in PRETRAINED_OPTIONS}
+        module = timm_models.create(component.with_arguments(own), wanted is True)
+    else:
+        module = backbones.build(component, also=PRETRAINED_OPTIONS)
     before = set(module.state_dict())
     removed = timm_models.classifier_keys(module) if from_timm else set()
     matcher = timm_models.layer_matcher(module) if from_timm else None
@@ -133,29 +136,31 @@ def build_model(
     place = arch.place if isinstance(arch, Section) and arch.place.path else Place("Arch")
     _check_keys(arch, place)
     stop = arch.get("BackboneStopLayer")
-    stop_place = _place(stop, place.at("BackboneStopLayer"))
+    stop_place = stop.place if isinstance(stop, Section) else place.at("BackboneStopLayer")
     if stop is not None and not (isinstance(stop, Mapping) and isinstance(stop.get("name"), str)):
         raise stop_place.error(f"expected {{name: LAYER}}, got {stop!r}")
     backbone = build_backbone(
         arch["Backbone"],
-        str(place.at("Backbone")),
+        place.at("Backbone").path,
         stop_layer=stop["name"] if stop else None,
         stop_place=stop_place,
         pretrained=pretrained,
     )
     neck = (
-        build_neck(arch["Neck"], str(place.at("Neck")), reference_behaviour=reference_behaviour)
+        build_neck(arch["Neck"], place.at("Neck").path, reference_behaviour=reference_behaviour)
         if arch.get("Neck")
         else None
     )
     head = (
-        build_head(arch["Head"], str(place.at("Head")), reference_behaviour=reference_behaviour)
+        build_head(arch["Head"], place.at("Head").path, reference_behaviour=reference_behaviour)
         if arch.get("Head")
         else None
     )
     source = arch.get("head_feature_from", "neck")
     if source not in ("neck", "backbone"):
-        raise place.at("head_feature_from").error(f"must be 'neck' or 'backbone', got {source!r}")
+        raise place_of(arch, "head_feature_from", place).error(
+            f"must be 'neck' or 'backbone', got {source!r}"
+        )
     _check_sizes(arch, place, backbone, neck, head, source, image_shape)
     model = RecModel(
         backbone,
@@ -182,18 +187,15 @@ def _with_synchronised_norms(model: RecModel, place: Place) -> RecModel:
     return nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-any-return,no-untyped-call]
 
 
-def _place(value: Any, default: Place) -> Place:
-    return value.place if isinstance(value, Section) else default
-
-
 def _check_keys(arch: Mapping[str, Any], place: Place) -> None:
     name = arch.get("name", "RecModel")
     if name != "RecModel":
-        raise place.at("name").error(f"unknown architecture '{name}' (known: RecModel)")
+        raise place_of(arch, "name", place).error(f"unknown architecture '{name}' (known: RecModel)")
     for key in arch:
         if key not in _ARCH_KEYS:
             near = did_you_mean(key, _ARCH_KEYS) or "."
-            raise place.error(f"unknown key '{key}'{near} (accepts: {', '.join(_ARCH_KEYS)})")
+            line = place.on_line_of(place_of(arch, key, place))
+            raise line.error(f"unknown key '{key}'{near} (accepts: {', '.join(_ARCH_KEYS)})")
     if not arch.get("Backbone"):
         raise place.error("a RecModel needs a Backbone")
 
@@ -206,15 +208,17 @@ def _freeze(model: RecModel, arch: Mapping[str, Any], place: Place) -> None:
     patterns = arch["freeze"]
     patterns = [patterns] if isinstance(patterns, str) else patterns
     if not isinstance(patterns, (list, tuple)) or not all(isinstance(pattern, str) for pattern in patterns):
-        raise place.at("freeze").error(f"must be a list of names, got {patterns!r}")
-    norms = freeze(model, patterns, place.at("freeze"))
+        raise place_of(arch, "freeze", place).error(f"must be a list of names, got {patterns!r}")
+    norms = freeze(model, patterns, place_of(arch, "freeze", place))
     kept = arch.get("freeze_norm_statistics", True)
     if kept == "all":
         norms = [
             name for name, part in model.named_modules() if is_norm(part) and name.startswith("backbone.")
         ]
     elif not isinstance(kept, bool):
-        raise place.at("freeze_norm_statistics").error(f"must be true, false or 'all', got {kept!r}")
+        raise place_of(arch, "freeze_norm_statistics", place).error(
+            f"must be true, false or 'all', got {kept!r}"
+        )
     if kept:
         model.frozen_norms = norms
         model.train(model.training)
@@ -231,7 +235,7 @@ def _check_sizes(
     head_source: str,
     image_shape: tuple[int, int, int] | None,
 ) -> None:
-    """Refuse parts that do not fit, naming both of them."""
+    """Refuse parts that do not fit, naming both of them, with the line of the second."""
     facts: BackboneFacts = backbone.facts  # type: ignore[assignment]
     shape: tuple[int, ...] | None = None
     if image_shape is not None or not getattr(backbone, "size_decides_width", False):
@@ -240,17 +244,21 @@ def _check_sizes(
     if shape is not None and (image_shape is not None or math.prod(shape[1:]) == 1):
         # maps that are flattened depend on the size of the pictures, which is not always known here
         flat = math.prod(shape)
-    whole = given = (f"{place.at('Backbone')} ({facts.name})", flat)
+    whole = given = (f"{place.path}.Backbone ({facts.name})", flat)
     for part, key in ((neck, "Neck"), (head, "Head")):
         if part is None:
             continue
-        label = f"{place.at(key)} ({Component.of(arch[key]).name})"
+        component = Component.of(arch[key], place.at(key).path)
+        label = f"{place.path}.{key} ({component.name})"
         source = whole if key == "Head" and head_source == "backbone" else given
         offered = shape[0] if getattr(part, "takes_maps", False) and shape else source[1]
         taken = getattr(part, "in_features", None)
         if taken is not None and offered is not None and taken != offered:
-            raise place.error(
-                f"{label} takes {taken} features, but {source[0]} gives {offered}: make them equal"
+            # both paths are in the sentence, so that the place is the file and the line only
+            raise (
+                Place()
+                .on_line_of(component.place)
+                .error(f"{label} takes {taken} features, but {source[0]} gives {offered}: make them equal")
             )
         if key == "Neck":
             given = (label, getattr(part, "out_features", None) or (source[1] if taken is None else None))

@@ -9,9 +9,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from lookalike.core.component import Place
 from lookalike.core.errors import UserError
 from lookalike.model.shapes import output_shape
 from lookalike.model.stop_layers import output_of
+
+_LAYER = Place("layer")
 
 FeatureName = Literal["backbone", "neck", "features", "logits"]
 
@@ -74,6 +77,11 @@ class RecModel(nn.Module):
             outputs["logits"] = self.head(source, labels)
         return outputs
 
+    def output_names(self) -> list[str]:
+        """The keys of what `forward` gives."""
+        neck = ["neck"] if self.neck is not None else []
+        return ["backbone", "features", *neck, *(["logits"] if self.head is not None else [])]
+
     def embed(self, images: Tensor, key: str = "features") -> Tensor:
         """The embeddings (N, D) without the class scores: `features`, `backbone` or `neck`."""
         if key == "logits":
@@ -115,16 +123,16 @@ class RecModel(nn.Module):
             size *= extent
         return size
 
-    def features_at(self, images: Tensor, layer: str) -> Tensor:
+    def features_at(self, images: Tensor, layer: str, place: Place = _LAYER) -> Tensor:
         """Output of any layer, named from the model or from its backbone (`backbone.blocks[3]`, `blocks[3]`).
 
-        Raises UserError that lists the nearest names.
+        Raises UserError that lists the nearest names; `place` says who named the layer, such as `--layer`.
         """
         known = dict(self.named_modules())
         path = re.sub(r"\[(\d+)\]", r".\1", layer)
         if path not in known and f"backbone.{path}" in known:
             layer = f"backbone.{path}"
-        return output_of(self, images, layer)
+        return output_of(self, images, layer, place=place)
 
     def layer_groups(self) -> list[list[str]]:
         """Names of the parameters, in groups from stem to head, for learning rates that fall with depth.

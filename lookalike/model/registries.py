@@ -9,6 +9,6 @@ from torch import nn
 
 from lookalike.core.registry import Registry
 
-backbones: Registry[nn.Module] = Registry("backbone")
+backbones: Registry[nn.Module] = Registry("backbone", beside="timm/<name> for any of timm's networks")
 necks: Registry[nn.Module] = Registry("neck")
 heads: Registry[nn.Module] = Registry("head")

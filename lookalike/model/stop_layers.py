@@ -15,7 +15,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from lookalike.core.component import Place
-from lookalike.core.errors import UserError
 
 DOCUMENT_NAMES = {"flatten_0": "flatten", "adaptive_avg_pool2d_0": "avg_pool"}
 """Layer names in older documents of the reference, and what they are called in its code and here."""
@@ -80,12 +79,15 @@ def _traced_up_to(module: nn.Module, path: str, name: str, place: Place | None) 
         raise (place or Place()).error(f"the network cannot be cut at '{name}': {reason}") from error
 
 
-def output_of(module: nn.Module, images: Tensor, name: str, run: Any = None) -> Tensor:
+def output_of(
+    module: nn.Module, images: Tensor, name: str, run: Any = None, place: Place | None = None
+) -> Tensor:
     """Output of a named layer while the network sees the images, the last one where it runs several times.
 
     Raises UserError when the layer does not exist, does not run, or gives something other than a tensor.
     """
-    path = find_layer(module, name)
+    place = place or Place()
+    path = find_layer(module, name, place)
     seen: list[Any] = []
     handle = module.get_submodule(path).register_forward_hook(lambda _m, _i, output: seen.append(output))
     try:
@@ -93,7 +95,7 @@ def output_of(module: nn.Module, images: Tensor, name: str, run: Any = None) -> 
     finally:
         handle.remove()
     if not seen:
-        raise UserError(f"the layer '{name}' does not run when the model sees an image")
+        raise place.error(f"the layer '{name}' does not run when the model sees an image")
     if not isinstance(seen[-1], Tensor):
-        raise UserError(f"the layer '{name}' gives a {type(seen[-1]).__name__}, not a tensor")
+        raise place.error(f"the layer '{name}' gives a {type(seen[-1]).__name__}, not a tensor")
     return seen[-1]

@@ -90,7 +90,8 @@ def draw(mark: Mark, generator: np.random.Generator, side: int) -> Picture:
     if generator.random() < 0.5:
         picture = cv2.GaussianBlur(picture, (0, 0), float(generator.uniform(0.4, 1.3)))
     picture += generator.normal(0, generator.uniform(2, 14), picture.shape)
-    return np.clip(picture, 0, 255).astype(np.uint8)
+    drawn: Picture = np.clip(picture, 0, 255).astype(np.uint8)
+    return drawn
 
 
 def _perspective(generator: np.random.Generator, side: int) -> NDArray[np.float64]:

@@ -12,19 +12,13 @@ from pydantic import BaseModel, ValidationError
 from lookalike.core.component import Section, SectionList
 from lookalike.core.errors import UserError, did_you_mean
 from lookalike.core.log import warn_once
+from lookalike.core.words import either, in_words, short
 from lookalike.recipe.global_keys import OTHER_NAMES, WITHOUT_MEANING, Global
-from lookalike.recipe.schema import IGNORED_SECTIONS, RecipeForm
+from lookalike.recipe.schema import IGNORED_SECTIONS, NO_EFFECT, RecipeForm
 from lookalike.recipe.tree import RecipeSection, place_at, plain
 
-_WORDS = {
-    "bool": "true or false",
-    "int": "a whole number",
-    "float": "a number",
-    "string": "a text",
-    "list": "a list",
-    "dict": "a section of keys",
-    "model": "a section of keys",
-}
+_TYPES = {"bool": bool, "int": int, "float": float, "string": str, "list": list, "dict": dict, "model": dict}
+"""How pydantic calls a type in its mistakes."""
 
 _LIMITS = {
     "greater_than_equal": ("at least", "ge"),
@@ -38,9 +32,32 @@ def check(tree: RecipeSection) -> RecipeForm:
     """The recipe in its form. Raises UserError for the first mistake; warns of what has no effect."""
     _set_aside(tree)
     try:
-        return RecipeForm.model_validate(tree)
+        form = RecipeForm.model_validate(tree)
     except ValidationError as error:
         raise _sentence(tree, error) from None
+    _tell_without_effect(tree, RecipeForm)
+    settings = form.global_
+    if "sim_block_size" in settings.model_fields_set and not settings.reference_behaviour:
+        place = place_at(tree, ("Global", "sim_block_size"))
+        warn_once(
+            f"{place}: has no effect: the size follows from the memory, except with reference_behaviour",
+            key=("Global", "sim_block_size"),
+        )
+    return form
+
+
+def _tell_without_effect(section: Section, model: type[BaseModel], path: tuple[str, ...] = ()) -> None:
+    """Warn of the keys of a section, and of those below it, that mean nothing here."""
+    for name, field in model.model_fields.items():
+        key = field.alias or name
+        if not section.get(key):
+            continue
+        below, told = _below(model, key), field.description or ""
+        if told.startswith(NO_EFFECT):
+            reason = told.removeprefix(NO_EFFECT)
+            warn_once(f"{section.place_of(key)}: has no effect: {reason}", key=(*path, key))
+        elif below is not None and isinstance(section[key], Section):
+            _tell_without_effect(section[key], below, (*path, key))
 
 
 def _set_aside(tree: RecipeSection) -> None:
@@ -48,7 +65,7 @@ def _set_aside(tree: RecipeSection) -> None:
     for name, reason in IGNORED_SECTIONS.items():
         if name in tree:
             if tree[name]:
-                warn_once(f"{tree.place_of(name)}: has no effect: {reason}")
+                warn_once(f"{tree.place_of(name)}: has no effect: {reason}", key=("recipe", name))
             del tree[name]
     if tree.get("Global") is None:
         tree.pop("Global", None)
@@ -59,7 +76,7 @@ def _set_aside(tree: RecipeSection) -> None:
     for name, reason in WITHOUT_MEANING.items():
         if name in settings:
             if settings[name]:
-                warn_once(f"{settings.place_of(name)}: has no effect: {reason}")
+                warn_once(f"{settings.place_of(name)}: has no effect: {reason}", key=("Global", name))
             del settings[name]
     for other, name in OTHER_NAMES.items():
         if other not in settings:
@@ -91,7 +108,7 @@ def _sentence(tree: Section, error: ValidationError) -> UserError:
     if kind == "missing":
         return place_at(tree, steps[:-1]).error(f"needs the key '{steps[-1]}'")
     if kind == "value_error":
-        got = "" if isinstance(value, dict) else f", got {_short(value)}"
+        got = "" if isinstance(value, dict) else f", got {short(value)}"
         return place.error(f"{detail['ctx']['error']}{got}")
     if kind == "literal_error":
         expected = detail["ctx"]["expected"]
@@ -101,21 +118,17 @@ def _sentence(tree: Section, error: ValidationError) -> UserError:
         return place.error(f"must be one of {pattern.replace('|', ', ')}, got {value!r}")
     if kind in _LIMITS:
         words, limit = _LIMITS[kind]
-        return place.error(f"must be {words} {detail['ctx'][limit]}, got {_short(value)}")
+        return place.error(f"must be {words} {detail['ctx'][limit]}, got {short(value)}")
     if kind in ("too_short", "too_long"):
         wanted_length = detail["ctx"].get("min_length", detail["ctx"].get("max_length"))
-        return place.error(f"must have {wanted_length} entries, got {_short(value)}")
+        return place.error(f"must have {wanted_length} entries, got {short(value)}")
     # a value that may be of several types has a mistake for each of them
     together = [other for other in details if _steps(tree, other["loc"]) == steps]
-    types_wanted = list(dict.fromkeys(_WORDS.get(other["type"].split("_")[0], "") for other in together))
-    if all(types_wanted) and kind.endswith(("_type", "_parsing", "_from_float")):
-        return place.error(f"must be {' or '.join(types_wanted)}, got {_short(value)}")
-    return place.error(f"{detail['msg'][:1].lower()}{detail['msg'][1:]}, got {_short(value)}")
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"
+    types_wanted = list(dict.fromkeys(_TYPES.get(other["type"].split("_")[0]) for other in together))
+    if None not in types_wanted and kind.endswith(("_type", "_parsing", "_from_float")):
+        wanted = either([in_words(kind) for kind in types_wanted])
+        return place.error(f"must be {wanted}, got {short(value)}")
+    return place.error(f"{detail['msg'][:1].lower()}{detail['msg'][1:]}, got {short(value)}")
 
 
 def _steps(tree: Any, location: tuple[int | str, ...]) -> tuple[str | int, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 from lookalike.core.component import Section
 from lookalike.core.errors import UserError
 from lookalike.recipe.recipe import Recipe
+from lookalike.recipe.tree import place_at
 
 _DATASET_KEYS = ("image_root", "cls_label_path", "label_root", "root_dir", "label_path", "table")
 _INSIDE_ROOT = ("Market1501", "DukeMTMC", "MSMT17")
@@ -32,15 +33,17 @@ def missing_paths(
 
 
 def require_paths(recipe: Recipe, under: tuple[str, ...] = ("Global", "Arch", "DataLoader")) -> None:
-    """Raise one sentence that names all missing files with the keys to set, where there are any."""
+    """Raise one sentence that names all missing files, with the lines that name them and the keys to set."""
     missing = missing_paths(recipe, under)
     if not missing:
         return
-    files = list(dict.fromkeys(value for _, value in missing))
+    places = [place_at(recipe.tree, tuple(key.split("."))) for key, _ in missing]
+    files = [f"{place}: {value}" for place, (_, value) in zip(places, missing, strict=True)]
     keys = " ".join(f"-o {key}=…" for key, _ in missing)
     are = "is" if len(files) == 1 else "are"
+    name = "" if places[0].file else f"{recipe.name}: "
     raise UserError(
-        f"{recipe.name}: {', '.join(files)} {are} not there, seen from {Path.cwd()}; say where with {keys}"
+        f"{name}{', '.join(files)} {are} not there, seen from {Path.cwd()}; say where with {keys}"
     )
 
 

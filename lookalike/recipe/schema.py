@@ -71,11 +71,21 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
 
+NO_EFFECT = "Has no effect: "
+"""How the description of a key begins that is read and means nothing here."""
+
+
+def _without_effect(reason: str, alias: str | None = None) -> Any:
+    """A key of the reference that means nothing here; who gives it is told the reason."""
+    extra: dict[str, Any] = {"deprecated": True}
+    return Field(None, alias=alias, description=NO_EFFECT + reason, json_schema_extra=extra)
+
+
 class StopLayer(Part):
     """Where the backbone is cut."""
 
     name: str = Field(description="Layer of the backbone whose output is used, such as flatten or avg_pool")
-    output_dim: Any = Field(None, description="Without effect: the layer decides the width")
+    output_dim: Any = _without_effect("the layer decides the width")
 
 
 class Arch(Part):
@@ -84,8 +94,8 @@ class Arch(Part):
     name: Literal["RecModel"] = "RecModel"
     infer_output_key: str | None = None
     infer_add_softmax: bool = True
-    is_rec: bool | None = None
-    use_sync_bn: Any = Field(None, description="Without effect: a setting of the engine")
+    is_rec: bool | None = _without_effect("a RecModel always gives embeddings")
+    use_sync_bn: bool | None = Field(None, description="Batch norms over all processes, on GPUs")
     head_feature_from: Literal["neck", "backbone"] = "neck"
     freeze: str | list[str] | None = Field(None, description="Parts of the model that are not trained")
     freeze_norm_statistics: bool | Literal["all"] = Field(
@@ -108,7 +118,9 @@ class Loss(Part):
 class Metric(Part):
     """Lists of metrics; the first of Eval says which checkpoint is best."""
 
-    train: list[Annotated[Any, OfKind("metric", keyed=True)]] | None = Field(None, alias="Train")
+    train: list[Annotated[Any, OfKind("metric", keyed=True)]] | None = _without_effect(
+        "metrics of training batches are not computed", alias="Train"
+    )
     eval: list[Annotated[Any, OfKind("metric", keyed=True)]] | None = Field(None, alias="Eval")
 
 
@@ -168,7 +180,7 @@ class Amp(Part):
     scale_loss: Annotated[Number, Field(gt=0)] = Field(1.0, description="Factor on the loss")
     use_dynamic_loss_scaling: bool = Field(False, description="Adapt the factor while training")
     use_fp16_test: bool = Field(False, description="Evaluate in mixed precision as well")
-    use_promote: Any = Field(None, description="Without effect: PyTorch promotes types by itself")
+    use_promote: Any = _without_effect("PyTorch promotes types by itself")
 
 
 class Ema(Part):
@@ -185,11 +197,19 @@ class Process(Part):
     transform_ops: list[Annotated[Any, OfKind("operation", keyed=True)]] | None = None
 
 
+class Binarize(Part):
+    """An embedding as bits: above 0.5 (`round`) or above 0 (`sign`)."""
+
+    method: Literal["round", "sign"] = "round"
+
+
 class RecPostProcess(Part):
     """What happens to an embedding after the network."""
 
-    main_indicator: str | None = None
-    binarize: dict[str, Any] | None = Field(None, alias="Binarize")
+    main_indicator: str | None = Field(
+        None, description="Without effect: Binarize is the only step there is, and is done where it is given"
+    )
+    binarize: Binarize | None = Field(None, alias="Binarize")
 
 
 class IndexProcess(Part):

@@ -127,8 +127,8 @@ def _of_entry(kind: str, entry: Entry[Any], definitions: dict[str, Any]) -> dict
         properties[name] = _of_annotation(parameter.annotation, definitions)
         if _is_plain(parameter.default):
             properties[name] = {**properties[name], "default": parameter.default}
-    for name, reason in entry.swallows.items():
-        properties.setdefault(name, {"deprecated": True, "description": f"Has no effect: {reason}"})
+    for name, swallowed in entry.swallows.items():
+        properties.setdefault(name, {"deprecated": True, "description": f"Has no effect: {swallowed.reason}"})
     for name, described in _BESIDE.get(kind, {}).items():
         properties.setdefault(name, described)
     schema: dict[str, Any] = {

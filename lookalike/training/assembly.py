@@ -63,6 +63,14 @@ def assemble_model(recipe: Recipe, device: torch.device, weights: str | None) ->
     return to_device(model, device)
 
 
+def check_output_key(recipe: Recipe, model: RecModel) -> None:
+    """Raise UserError where `Arch.infer_output_key` names what the model does not give: export would fail."""
+    key = recipe.arch.get("infer_output_key")
+    if key is not None and key not in model.output_names():
+        known = ", ".join(model.output_names())
+        raise UserError(f"{recipe.name}: Arch.infer_output_key is '{key}'; this model has {known}")
+
+
 def to_device(model: RecModel, device: torch.device) -> RecModel:
     """Move a model. On CPU and CUDA its convolutions get the channels-last layout, the faster one there.
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from lookalike.core import process
 from lookalike.core.errors import UserError
@@ -90,6 +90,33 @@ def share(tensors: Iterable[Tensor]) -> None:
     if dist.is_initialized():
         for tensor in tensors:
             dist.broadcast(tensor, src=0)
+
+
+def replicate(model: nn.Module, device: torch.device, unused_parts: bool) -> nn.Module:
+    """The model with gradients that are averaged over all processes; the model itself where there is one.
+
+    `unused_parts` says that some parameters get no gradient in a step.
+    """
+    if not dist.is_initialized():
+        return model
+    ids = [device.index] if device.type == "cuda" else None
+    return nn.parallel.DistributedDataParallel(model, device_ids=ids, find_unused_parameters=unused_parts)
+
+
+def without_exchange(model: nn.Module) -> contextlib.AbstractContextManager[Any]:
+    """A block whose gradients stay in the process: batches that are added up before an update."""
+    if isinstance(model, nn.parallel.DistributedDataParallel):
+        return model.no_sync()
+    return contextlib.nullcontext()
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Average the gradients of parameters outside the replicated model: those of losses."""
+    if dist.is_initialized():
+        for parameter in parameters:
+            if parameter.grad is not None:
+                dist.all_reduce(parameter.grad)
+                parameter.grad /= dist.get_world_size()
 
 
 def barrier() -> None:

@@ -22,6 +22,13 @@ class ExponentialMovingAverage:
         self.decay, self.warmup, self.steps = decay, warmup, 0
         self.average = {name: value.detach().clone() for name, value in model.state_dict().items()}
 
+    def go_on(self, average: dict[str, Tensor] | None, steps: int) -> None:
+        """Go on from the average of a checkpoint; without one, the weights of the model are the start."""
+        if average is not None:
+            for name, value in average.items():
+                self.average[name].copy_(value)
+            self.steps = steps
+
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
         """Take the weights of the model into the average."""

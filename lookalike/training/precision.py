@@ -18,6 +18,17 @@ _DTYPES = {
 }
 
 
+class StaticScaler(torch.amp.GradScaler):
+    """A loss scale that stays as it is; an update whose gradients overflow is left out all the same."""
+
+    def __init__(self, device: str, init_scale: float, enabled: bool) -> None:
+        super().__init__(device, init_scale=init_scale, enabled=enabled)
+        self.own_scale = init_scale
+
+    def update(self, new_scale: float | torch.Tensor | None = None) -> None:
+        super().update(self.own_scale)
+
+
 class Precision:
     """Autocast for the forward pass and, for float16, a scaler of the loss.
 
@@ -41,13 +52,9 @@ class Precision:
             warn_once("AMP.dtype float16 is slow on a CPU; bfloat16 is what it computes fast")
         scaling = self.enabled and self.dtype is torch.float16 and device.type == "cuda"
         dynamic = amp is not None and bool(amp.use_dynamic_loss_scaling)
-        self.scaler = torch.amp.GradScaler(
-            device.type,
-            init_scale=float(amp.scale_loss) if amp is not None and scaling else 1.0,
-            growth_interval=2000 if dynamic else 2**31 - 1,
-            backoff_factor=0.5 if dynamic else 1.0,
-            enabled=scaling,
-        )
+        scale = float(amp.scale_loss) if amp is not None and scaling else 1.0
+        kind = torch.amp.GradScaler if dynamic else StaticScaler
+        self.scaler = kind(device.type, init_scale=scale, enabled=scaling)
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """The context in which the model runs forward."""

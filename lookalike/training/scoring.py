@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,13 +12,14 @@ from lookalike.core import process
 from lookalike.core.errors import UserError
 from lookalike.core.log import warn_once
 from lookalike.data import Loader, build_loader
-from lookalike.evaluation import Evaluation, build_metrics, labels_are_training_classes
+from lookalike.data.dataset import read_dataset_records
+from lookalike.evaluation import Evaluation, build_metrics, training_labels, with_labels_of_training
 from lookalike.evaluation import evaluate as evaluate_features
 from lookalike.evaluation.features import Encode
-from lookalike.images import Records, unify_classes
+from lookalike.images import Preprocess, Records, unify_classes
 from lookalike.loss import build_loss
 from lookalike.model import RecModel
-from lookalike.recipe import Recipe, require_paths
+from lookalike.recipe import Recipe, missing_paths, require_paths
 from lookalike.training.assembly import assemble_model, prepare_process, seed_of
 from lookalike.training.distributed import process_group
 from lookalike.training.precision import Precision
@@ -28,13 +29,15 @@ from lookalike.training.precision import Precision
 class Benchmark:
     """A query and a gallery to score on; without a gallery the query is searched in itself.
 
-    `loss` is that of `Loss.Eval`, where the labels are classes that the model was trained on.
+    `loss` is that of `Loss.Eval`, where all classes of the query were trained on; `loss_labels` has the label
+    in training of each of its labels.
     """
 
     name: str
     query: Loader
     gallery: Loader | None
     loss: nn.Module | None = None
+    loss_labels: dict[int, int] = field(default_factory=dict)
 
 
 def build_benchmark(recipe: Recipe, block: str = "Eval", training: Records | None = None) -> Benchmark | None:
@@ -75,17 +78,60 @@ def build_benchmark(recipe: Recipe, block: str = "Eval", training: Records | Non
         # sets whose classes have names were numbered each on its own
         query.dataset.records, gallery.dataset.records = unify_classes(query.records, gallery.records)
         benchmark = Benchmark(block, query, gallery)
-    if training is not None and recipe.loss_eval and recipe.arch.get("Head"):
+    if training is not None and _has_evaluation_loss(recipe):
         classes = recipe.arch["Head"].get("class_num")
-        if labels_are_training_classes(training, benchmark.query.records, classes):
-            benchmark.loss = build_loss(
-                recipe.loss_eval, reference_behaviour=recipe.global_.reference_behaviour
-            )
-        else:
+        labels = training_labels(training, benchmark.query.records, classes)
+        if labels is None:
             warn_once(
                 f"Loss.Eval is not applicable: the classes of DataLoader.{block} are not those of training"
             )
+        else:
+            benchmark.loss_labels = labels
+            benchmark.loss = build_loss(
+                recipe.loss_eval, reference_behaviour=recipe.global_.reference_behaviour
+            )
     return benchmark
+
+
+def _has_evaluation_loss(recipe: Recipe) -> bool:
+    return bool(recipe.loss_eval and recipe.arch.get("Head"))
+
+
+def _training_records(recipe: Recipe) -> Records | None:
+    """What the recipe trains on, read for the sake of its class names alone.
+
+    Who scores a model need not have its training set: that is said once, and None returned.
+    """
+    if not _has_evaluation_loss(recipe):
+        return None
+    train = recipe.data.Train if recipe.data is not None else None
+    missing = [value for _, value in missing_paths(recipe, ("DataLoader.Train",))]
+    if train is None or train.get("dataset") is None:
+        reason = "there is no DataLoader.Train.dataset"
+    elif missing:
+        reason = f"{missing[0]} of DataLoader.Train is not there"
+    else:
+        try:
+            return read_dataset_records(train["dataset"])
+        except UserError as error:
+            reason = str(error)
+    warn_once(
+        f"Loss.Eval is left out, since whether its classes are those of training cannot be decided: {reason}"
+    )
+    return None
+
+
+def check_scoring(recipe: Recipe) -> None:
+    """Raise UserError for what would only show at the end, when the model is scored or exported."""
+    settings = recipe.global_
+    build_metrics(recipe.metrics_eval)
+    build_loss(recipe.loss_eval, reference_behaviour=settings.reference_behaviour)
+    if settings.re_ranking:
+        raise UserError("Global.re_ranking: re-ranking does not exist here yet; set it to False")
+    if settings.eval_mode != "retrieval":
+        raise UserError(f"Global.eval_mode: '{settings.eval_mode}' does not exist here yet; use retrieval")
+    if recipe.rec_pre_process and recipe.rec_pre_process.get("transform_ops"):
+        Preprocess(recipe.rec_pre_process["transform_ops"], reference_behaviour=settings.reference_behaviour)
 
 
 def encoder(model: RecModel, recipe: Recipe, device: torch.device, with_logits: bool = False) -> Encode:
@@ -113,15 +159,13 @@ def score(
 ) -> Evaluation:
     """Score a model on a benchmark, in evaluation mode; it is left in the mode it was in."""
     settings = recipe.global_
-    if settings.re_ranking:
-        raise UserError("Global.re_ranking: re-ranking does not exist here yet; set it to False")
-    if settings.eval_mode != "retrieval":
-        raise UserError(f"Global.eval_mode: '{settings.eval_mode}' does not exist here yet; use retrieval")
     training = model.training
     model.eval()
     loss = benchmark.loss
     if loss is not None:
-        options["loss"] = lambda outputs, labels: loss(outputs, labels.to(device))
+        options["loss"] = with_labels_of_training(
+            lambda outputs, labels: loss(outputs, labels.to(device)), benchmark.loss_labels
+        )
     try:
         with torch.inference_mode():
             return evaluate_features(
@@ -147,9 +191,10 @@ def evaluate(recipe: Recipe, **options: Any) -> Evaluation:
     score on.
     """
     require_paths(recipe, ("Global", "DataLoader.Eval"))
+    check_scoring(recipe)
     device = prepare_process(recipe)
     with process_group(device):
-        benchmark = build_benchmark(recipe)
+        benchmark = build_benchmark(recipe, training=_training_records(recipe))
         if benchmark is None:
             raise UserError(f"{recipe.name}: there is no DataLoader.Eval, nothing to score on")
         model = assemble_model(recipe, device, recipe.weights)

@@ -24,7 +24,7 @@ class Clock:
 
     def restart(self) -> None:
         self.started = time.perf_counter()
-        self.waited = 0.0
+        self.seconds_counted = self.waited = 0.0
         self.images = 0
         self.batches = 0
 
@@ -43,6 +43,10 @@ class Clock:
     def count(self, images: int) -> None:
         self.images += images
         self.batches += 1
+
+    def stop(self) -> None:
+        """The batches are over: what follows (an evaluation, a checkpoint) does not count."""
+        self.seconds_counted = self.seconds
 
     @property
     def seconds(self) -> float:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import math
-import signal
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lookalike.core import process
 from lookalike.core.errors import LookalikeError, UserError
@@ -25,6 +22,7 @@ from lookalike.training import checkpoint as checkpoints
 from lookalike.training import distributed
 from lookalike.training.assembly import (
     assemble_model,
+    check_output_key,
     prepare_process,
     run_folder,
     seed_everything,
@@ -34,9 +32,10 @@ from lookalike.training.assembly import (
 )
 from lookalike.training.checkpoint import Progress
 from lookalike.training.ema import ExponentialMovingAverage
+from lookalike.training.interruption import StopRequest
 from lookalike.training.optimizers import build_optimizer
 from lookalike.training.precision import Precision
-from lookalike.training.scoring import Benchmark, build_benchmark, score
+from lookalike.training.scoring import Benchmark, build_benchmark, check_scoring, score
 from lookalike.training.tracking import Clock, Means, Tracker, duration, spell
 
 
@@ -66,6 +65,7 @@ def train(recipe: Recipe) -> TrainResult:
     """
     forget_warnings()
     require_paths(recipe)
+    check_scoring(recipe)
     device = prepare_process(recipe)
     with distributed.process_group(device):
         folder = run_folder(recipe)
@@ -107,6 +107,7 @@ class Trainer:
             self.model = assemble_model(recipe, device, recipe.weights)
         else:  # every weight comes from the checkpoint
             self.model = to_device(build_model(recipe.arch, reference, pretrained=False), device)
+        check_output_key(recipe, self.model)
         self.loss = build_loss(recipe.loss_train, reference_behaviour=reference).to(device)
         self.optimizers = build_optimizer(
             recipe.optimizer,
@@ -117,15 +118,16 @@ class Trainer:
             reference_behaviour=reference,
         )
         self.precision = Precision(recipe.amp, device)
+        self.progress, averaged = Progress(), None
+        seed_everything(seed_of(recipe) + process.rank())
+        if resume is not None:
+            averaged = self._resume(resume)
         self.ema: ExponentialMovingAverage | None = None
         if recipe.ema is not None:
             self.ema = ExponentialMovingAverage(self.model, recipe.ema.decay, recipe.ema.warmup)
-        self.progress = Progress()
-        seed_everything(seed_of(recipe) + process.rank())
-        if resume is not None:
-            self._resume(resume)
-        self.distributed_model = self._wrap()
-        self.stop_signal: str | None = None
+            self.ema.go_on(averaged, self.progress.ema_steps)
+        self.distributed_model = distributed.replicate(self.model, device, self._leaves_parts_unused())
+        self.stop = StopRequest()
         self.clock = Clock()
         self.evaluated_epoch = 0
         self.last_metrics: dict[str, float] = {}
@@ -134,19 +136,20 @@ class Trainer:
         """All epochs, then the final score."""
         started = time.perf_counter()
         total = self.epochs * self.batches_per_epoch
-        images = 0.0
-        with self._signals(), Tracker(self.folder, total, self.settings.tensorboard) as tracker:
+        images, training = 0, 0.0
+        with self.stop.listening(), Tracker(self.folder, total, self.settings.tensorboard) as tracker:
             self.tracker = tracker
             logger.info(self._introduction())
-            while self.progress.epoch <= self.epochs and not self._agreed_to_stop():
+            while self.progress.epoch <= self.epochs and not self.stop.agreed():
                 images += self._epoch()
-            if not self._agreed_to_stop():
+                training += self.clock.seconds_counted
+            if not self.stop.agreed():
                 self._final_score()
         seconds = time.perf_counter() - started
-        if self.stop_signal is not None:
+        if self.stop.signal is not None:
             where = f"epoch {self.progress.epoch}, batch {self.progress.batches_done}"
             logger.warning(
-                f"stopped by {self.stop_signal} at {where}; "
+                f"stopped by {self.stop.signal} at {where}; "
                 f"go on with -o Global.checkpoints={self.folder / 'latest'}"
             )
         else:
@@ -158,15 +161,12 @@ class Trainer:
             epochs=self.progress.epoch - 1,
             iterations=self.progress.iteration,
             seconds=seconds,
-            images_per_second=images / max(seconds, 1e-9),
+            images_per_second=images / max(training, 1e-9),
             metrics=self.last_metrics,
             best_metric=self.progress.best_metric,
             best_epoch=self.progress.best_epoch,
-            interrupted=self.stop_signal,
+            interrupted=self.stop.signal,
         )
-
-    # one epoch
-    # -----------------------------------------------------------------------------------------------------
 
     def _epoch(self) -> int:
         progress, every = self.progress, max(int(self.settings.print_batch_step), 1)
@@ -195,14 +195,16 @@ class Trainer:
                 if told:
                     self.tracker.lines(epoch, self.epochs, progress.batches_done, self.batches_per_epoch, lr,
                                        figures, self.clock, progress.iteration)  # fmt: skip
-            if at_update and progress.batches_done < self.batches_per_epoch and self._agreed_to_stop():
+            if at_update and progress.batches_done < self.batches_per_epoch and self.stop.agreed():
                 self._collect(pending, means)
                 progress.loss_sums, progress.loss_count = distributed.gather_objects(means.sums), means.count
+                self.clock.stop()
                 self._save("latest")
                 return images
             if progress.batches_done >= self.batches_per_epoch:
                 break
         self._collect(pending, means)
+        self.clock.stop()
         self._finish_epoch(epoch, distributed.mean_over_processes(means.means()))
         return images
 
@@ -212,8 +214,7 @@ class Trainer:
         if self.device.type in ("cpu", "cuda"):
             images = images.contiguous(memory_format=torch.channels_last)
         labels = batch["label"].to(self.device, non_blocking=True)
-        wait = contextlib.nullcontext() if update else self._no_sync()
-        with wait:
+        with contextlib.nullcontext() if update else distributed.without_exchange(self.distributed_model):
             with self.precision.autocast():
                 outputs = self.distributed_model(images, labels)
             losses = self.loss({name: _float(value) for name, value in outputs.items()}, labels)
@@ -221,7 +222,7 @@ class Trainer:
                 self._refuse_nonfinite(self.loader.batches_done, losses)
             self.precision.scaler.scale(losses["loss"] / self.update_freq).backward()
         if update:
-            self._synchronise_loss_gradients()
+            distributed.average_gradients(self.loss.parameters())
             self.optimizers.step(self.precision.scaler)
             self.optimizers.zero_grad()
             self.optimizers.schedule_step()
@@ -283,9 +284,6 @@ class Trainer:
             checkpoints.copy_checkpoint(self.folder / "latest", self.folder / f"epoch_{epoch}")
         distributed.barrier()
 
-    # scores
-    # --------------------------------------------------------------------------------------------------------
-
     def _score(self, benchmark: Benchmark, epoch: int) -> dict[str, float]:
         """Figures of the weights to use: the averaged ones where there is EMA, told beside the raw ones."""
         if self.ema is None:
@@ -311,6 +309,8 @@ class Trainer:
         """
         best = self.folder / "best_model"
         if self.online is None:
+            if not (self.folder / "latest").is_dir():  # a finished run, resumed into another folder
+                self._save("latest")
             checkpoints.copy_checkpoint(self.folder / "latest", best)
             logger.info("no evaluation chose among the epochs: best_model is the last one")
         if self.benchmark is None or self.evaluated_epoch == self.epochs:
@@ -325,9 +325,6 @@ class Trainer:
             self.last_metrics = dict(evaluation.metrics)
         else:
             self._score(self.benchmark, self.epochs)
-
-    # state --------------------------------------------------------------------------------------------------
-    # -------
 
     def _save(self, name: str) -> None:
         states = distributed.gather_objects(checkpoints.random_state(self.device))
@@ -345,78 +342,28 @@ class Trainer:
             self.recipe.dump(),
         )
 
-    def _resume(self, folder: Path) -> None:
+    def _resume(self, folder: Path) -> dict[str, Tensor] | None:
+        """Restore a checkpoint; returns the averaged weights, if it has any."""
         self.progress, averaged = checkpoints.load_checkpoint(
             folder, self.model, self.loss, self.optimizers, self.precision.scaler, self.device
         )
-        if self.ema is not None and averaged is not None:
-            for name, value in averaged.items():
-                self.ema.average[name].copy_(value)
-            self.ema.steps = self.progress.ema_steps
         logger.info(
             f"resumed from {folder}: epoch {self.progress.epoch}, batch {self.progress.batches_done}, "
             f"best {self.progress.best_metric if self.progress.best_metric is not None else 'not yet known'}"
         )
+        return averaged
 
-    # processes and signals
-    # -----------------------------------------------------------------------------------------
-
-    def _agreed_to_stop(self) -> bool:
-        """Whether a signal reached any of the processes, so that all of them stop at the same point."""
-        if distributed.any_process(self.stop_signal is not None):
-            self.stop_signal = self.stop_signal or "another process"
-        return self.stop_signal is not None
-
-    def _wrap(self) -> nn.Module:
-        if process.world_size() == 1:
-            return self.model
-        ids = [self.device.index] if self.device.type == "cuda" else None
-        reads_logits = any(
-            "CELoss" in next(iter(entry)) for entry in self.recipe.loss_train if isinstance(entry, dict)
+    def _leaves_parts_unused(self) -> bool:
+        """Whether the losses leave a neck or head without a gradient, which the exchange has to know."""
+        read = {getattr(term, "feature_from", None) for term in self.loss.terms}
+        head, neck = self.model.head is not None, self.model.neck is not None
+        through_neck = read & {"features", "neck"} or (
+            "logits" in read and self.model.head_feature_from == "neck"
         )
-        return nn.parallel.DistributedDataParallel(
-            self.model,
-            device_ids=ids,
-            find_unused_parameters=bool(self.recipe.arch.get("Head")) and not reads_logits,
-        )
-
-    def _no_sync(self) -> contextlib.AbstractContextManager[Any]:
-        if isinstance(self.distributed_model, nn.parallel.DistributedDataParallel):
-            return self.distributed_model.no_sync()
-        return contextlib.nullcontext()
-
-    def _synchronise_loss_gradients(self) -> None:
-        if process.world_size() == 1:
-            return
-        for parameter in self.loss.parameters():
-            if parameter.grad is not None:
-                torch.distributed.all_reduce(parameter.grad)
-                parameter.grad /= process.world_size()
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Ctrl-C and SIGTERM ask the loop to stop after the batch in work; a second one ends at once."""
-
-        def ask(number: int, frame: FrameType | None) -> None:
-            if self.stop_signal is not None:
-                raise KeyboardInterrupt
-            self.stop_signal = signal.Signals(number).name
-            logger.warning(
-                f"{self.stop_signal}: finishing the batch and writing a checkpoint (again: stop at once)"
-            )
-
-        try:
-            before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-        except ValueError:  # not the main thread: the caller handles signals
-            yield
-            return
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        return (head and "logits" not in read) or (neck and not through_neck)
 
     def _batches_per_epoch(self) -> int:
+        """Batches of an epoch: those of the first, for samplers whose epochs differ in length."""
         length = len(self.loader)
         wanted = int(self.settings.iter_per_epoch or length)
         if wanted > length:

@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 from lookalike import Embedder
+from lookalike.cli.embed import _numbers_or_text
+from lookalike.core.log import forget_warnings
 from tests.cli.conftest import Command
 
 
@@ -32,10 +34,12 @@ def test_folder_pattern_and_json(command: Command, model: Path, some: list[Path]
     whole = command("embed", model, folder, "--json").json()
     assert whole["pictures"] == 8
     assert whole["size"] == 16
-    assert list(whole["vectors"]) == [str(path) for path in some]
-    pattern = command("embed", model, f"{folder}/[01].png", "--json").json()
-    assert list(pattern["vectors"]) == [str(path) for path in some[:2]]
-    np.testing.assert_allclose(pattern["vectors"][str(some[0])], whole["vectors"][str(some[0])], atol=1e-6)
+    assert [list(one) for one in whole["vectors"]] == [["path", "vector"]] * 8
+    assert [one["path"] for one in whole["vectors"]] == [str(path) for path in some]
+    pattern = command("embed", model, f"{folder}/[01].png", some[0], "--json").json()
+    assert [one["path"] for one in pattern["vectors"]] == [str(some[i]) for i in (0, 1, 0)]  # named twice
+    for i, j in enumerate((0, 1, 0)):
+        np.testing.assert_allclose(pattern["vectors"][i]["vector"], whole["vectors"][j]["vector"], atol=1e-6)
 
 
 def test_list_with_labels_and_cameras_to_npz(
@@ -56,6 +60,26 @@ def test_list_with_labels_and_cameras_to_npz(
         np.testing.assert_allclose(
             arrays["vectors"], Embedder(model).encode(arrays["paths"].tolist()), atol=1e-6
         )
+    first = command("embed", model, "--list", tmp_path / "list.txt", "--json").json()["vectors"][1]
+    assert {**first, "vector": len(first["vector"])} == {
+        "path": str(tmp_path / "class_6" / "1.png"), "label": 6, "camera": 1, "vector": 16,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("labels", "written"),
+    [
+        (["7", "-3"], [7, -3]),
+        (["007", "12"], [7, 12]),
+        (["007", "7"], ["007", "7"]),  # two labels, which one number would make one
+        (["7", "shoe"], ["7", "shoe"]),
+        (["7", "9" * 30], ["7", "9" * 30]),
+    ],
+)
+def test_labels_are_numbers_where_all_are(labels: list[str], written: list[int | str]) -> None:
+    array = _numbers_or_text(labels)
+    assert array.tolist() == written
+    assert array.dtype.kind == ("i" if isinstance(written[0], int) else "U")
 
 
 def test_list_with_a_root(command: Command, model: Path, pictures: Path, tmp_path: Path) -> None:
@@ -63,8 +87,14 @@ def test_list_with_a_root(command: Command, model: Path, pictures: Path, tmp_pat
     words = ("--list", pictures / "query.txt", "--root", pictures / "pictures", "--out", out)
     assert command("embed", model, *words).code == 0
     with np.load(out) as arrays:
-        assert sorted(arrays) == ["labels", "paths", "vectors"]
         assert arrays["labels"].tolist() == [6, 6, 6, 7, 7, 7, 8, 8, 8]
+        assert arrays["cameras"].tolist() == [-1] * 9
+    assert command("embed", model, pictures / "pictures" / "class 6", "--out", out).code == 0
+    with np.load(out, allow_pickle=False) as arrays:
+        assert sorted(arrays) == ["cameras", "labels", "paths", "vectors"]
+        for name in ("labels", "cameras"):
+            assert arrays[name].dtype == np.int64
+            assert arrays[name].tolist() == [-1] * 8
 
 
 def test_parquet(command: Command, model: Path, some: list[Path], tmp_path: Path) -> None:
@@ -72,6 +102,8 @@ def test_parquet(command: Command, model: Path, some: list[Path], tmp_path: Path
     out = tmp_path / "vectors.parquet"
     assert command("embed", model, *some[:3], "--out", out).code == 0
     table = parquet.read_table(out)
+    assert table.column_names == ["vectors", "paths", "labels", "cameras"]
+    assert table.column("labels").to_pylist() == table.column("cameras").to_pylist() == [-1] * 3
     assert table.column("paths").to_pylist() == [str(path) for path in some[:3]]
     np.testing.assert_allclose(
         table.column("vectors").to_pylist(), Embedder(model).encode(some[:3]), atol=1e-6
@@ -82,9 +114,10 @@ def test_a_checkpoint_and_any_layer_of_it(
     command: Command, model: Path, checkpoint: Path, some: list[Path]
 ) -> None:
     last = command("embed", checkpoint, some[0], "--json").json()
-    np.testing.assert_allclose(last["vectors"][str(some[0])], Embedder(model).encode(some[0])[0], atol=1e-4)
+    vector = last["vectors"][0]["vector"]
+    np.testing.assert_allclose(vector, Embedder(model).encode(some[0])[0], atol=1e-4)
     layer = command("embed", checkpoint, some[0], "--layer", "backbone.blocks4", "--json").json()
-    assert layer["size"] == len(layer["vectors"][str(some[0])]) != 16
+    assert layer["size"] == len(layer["vectors"][0]["vector"]) != 16
     assert "a checkpoint" in command("embed", model, some[0], "--layer", "backbone").sentence()
     assert "blocks33" in command("embed", checkpoint, some[0], "--layer", "backbone.blocks33").sentence()
 
@@ -139,21 +172,75 @@ def test_a_deploy_yaml_of_the_reference(
         OnnxRuntime, "__call__", lambda self, batch: (sizes.append(len(batch)), run(self, batch))[1]
     )
     told = command("embed", "-c", file, "--json").json()
-    assert list(told["vectors"]) == [str(path) for path in some]
+    assert [one["path"] for one in told["vectors"]] == [str(path) for path in some]
     assert sizes == [3, 3, 2]
-    np.testing.assert_allclose(list(told["vectors"].values()), Embedder(model).encode(some), atol=1e-4)
+    vectors = [one["vector"] for one in told["vectors"]]
+    np.testing.assert_allclose(vectors, Embedder(model).encode(some), atol=1e-4)
     other = command("embed", "-c", file, "-o", f"Global.infer_imgs={some[2]}")
     assert other.out.startswith("2.png: [")
 
     values["RecPostProcess"] = {"Binarize": {"method": "sign"}}
     file.write_text(yaml.safe_dump(values), encoding="utf-8")
-    bits = command("embed", "-c", file, some[0], "--json").json()["vectors"][str(some[0])]
+    bits = command("embed", "-c", file, some[0], "--json").json()["vectors"][0]["vector"]
     expected = np.packbits(Embedder(model).encode(some[0])[0] > 0)
     assert bits == expected.tolist()
+    sentence = command("embed", "-c", file, "-o", "RecPostProcess.Binarize.method=sgin").sentence()
+    assert "RecPostProcess.Binarize.method: must be one of 'round' or 'sign', got 'sgin'" in sentence
 
     values["RecPreProcess"]["transform_ops"][0]["ResizeImage"]["size"] = [48, 48]  # type: ignore[index]
     file.write_text(yaml.safe_dump(values), encoding="utf-8")
     assert "takes pictures of 3x32x32" in command("embed", "-c", file).sentence()
+
+
+def test_the_model_folder_of_a_deploy_yaml(
+    command: Command, model: Path, some: list[Path], tmp_path: Path
+) -> None:
+    file = tmp_path / "deploy.yaml"
+    file.write_text(yaml.safe_dump({"Global": {"infer_imgs": str(some[0])}}), encoding="utf-8")
+
+    def named(folder: Path) -> tuple[str, ...]:
+        return ("embed", "-c", str(file), "-o", f"rec_inference_model_dir={folder}")
+
+    plain = command(*named(model))
+    assert plain.out.startswith("0.png: [")
+    for prefix in ("inference", "model"):  # the prefix of the files in the folder
+        assert command(*named(model / prefix)).out == plain.out
+    for wrong in (model / "inferense", tmp_path / "inference"):
+        told = command(*named(wrong)).sentence()
+        assert f"{wrong}: there is no such model folder (Global.rec_inference_model_dir of {file}" in told
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    told = command(*named(empty)).sentence()
+    assert "neither a model folder nor a checkpoint" in told
+    assert "Global.rec_inference_model_dir" in told
+    assert "says which model to use" in command("embed", "-c", file).sentence()
+
+
+@pytest.mark.parametrize(
+    ("post", "warned"),
+    [
+        ({"main_indicator": "Binarize", "Binarize": {"method": "sign"}}, False),
+        ({"main_indicator": "Binarize"}, True),
+        ({"main_indicator": "Other", "Binarize": {"method": "sign"}}, True),
+        ({"main_indicator": None}, False),
+    ],
+)
+def test_what_has_no_effect_is_warned_of_once(
+    command: Command, model: Path, some: list[Path], tmp_path: Path, post: dict[str, object], warned: bool
+) -> None:
+    values = {
+        "Global": {"infer_imgs": str(some[0]), "rec_inference_model_dir": str(model)},
+        "RecPostProcess": post,
+        "IndexProcess": {"index_method": "Flat"},
+    }
+    file = tmp_path / "deploy.yaml"
+    file.write_text(yaml.safe_dump(values), encoding="utf-8")
+    forget_warnings()
+    told = command("embed", "-c", file, "--json")
+    size = 2 if "Binarize" in post else 16
+    assert len(told.json()["vectors"][0]["vector"]) == size
+    assert told.err.count("IndexProcess: has no effect") == 1
+    assert told.err.count("RecPostProcess.main_indicator: has no effect") == warned
 
 
 def test_broken_pictures_are_told_and_left_out(
@@ -162,7 +249,7 @@ def test_broken_pictures_are_told_and_left_out(
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no picture")
     told = command("embed", model, broken, some[0], "--json")
-    assert list(told.json()["vectors"]) == [str(some[0])]
+    assert [one["path"] for one in told.json()["vectors"]] == [str(some[0])]
     assert told.json()["broken"][0].startswith(str(broken))
     assert "left out" in told.err
     assert "none of the 1 pictures could be read" in command("embed", model, broken).sentence()

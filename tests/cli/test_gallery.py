@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -62,6 +63,34 @@ def test_list_files_with_numbers_and_with_words(
     assert told["counts"] == {"Schuh": 1, "red shoe": 1}
     told = command("gallery", "add", two, "--list", tmp_path / "blanks.txt", "--json").json()
     assert told["counts"] == {"7": 1, "Schuh": 1, "red shoe": 2}
+
+
+def test_a_csv_list(command: Command, model: Path, pictures: Path, tmp_path: Path) -> None:
+    file = tmp_path / "list.csv"
+    file.write_text('class 0/0.png,"shoe, red"\nclass 1/0.png,Schuh\n', "utf-8")
+    words = ("--list", file, "--root", pictures / "pictures", "--json")
+    told = command("gallery", "create", tmp_path / "g", "--model", model, *words).json()
+    assert told["counts"] == {"Schuh": 1, "shoe, red": 1}
+    file.write_text("class 0/0.png\nclass 1/0.png\n", "utf-8")
+    assert "list.csv: no line has a label" in command("gallery", "add", tmp_path / "g", *words).sentence()
+
+
+def test_a_model_folder_that_was_changed_makes_no_gallery(
+    command: Command, model: Path, pictures: Path, tmp_path: Path
+) -> None:
+    changed, picture = tmp_path / "changed", pictures / "pictures" / "class 0" / "0.png"
+    shutil.copytree(model, changed)
+    assert command("gallery", "create", tmp_path / "g", "--model", changed, picture).code == 0
+    values = json.loads((changed / "model.json").read_text("utf-8"))
+    values["normalized"] = not values["normalized"]
+    (changed / "model.json").write_text(json.dumps(values), "utf-8")
+    for words in (
+        ("gallery", "create", tmp_path / "h", "--model", changed),
+        ("gallery", "add", tmp_path / "g", picture),
+        ("search", tmp_path / "g", picture),
+    ):
+        assert "do not fit the fingerprint" in command(*words).sentence()
+    assert not (tmp_path / "h").exists()
 
 
 def test_paths_are_known_from_every_folder(
@@ -143,7 +172,12 @@ def test_mistakes_are_one_sentence(command: Command, model: Path, pictures: Path
     words = ("gallery", "add", gallery, "--list")
     for text, told in (
         ("", "the list is empty"),
-        ("a.png\n", "list.txt:1"),
+        ("a.png\n", "list.txt: no line has a label"),
+        ("a photo.png\nb.png\n", "list.txt: no line has a label"),
+        ("a.png,3\nb.png,4\n", "by a comma where the file ends in .csv (got 'a.png,3')"),
+        ("a.png x\nb.png\n", "list.txt:2: expected 'path label', got 'b.png'"),
+        ("a.png 1 2 3\n", "list.txt:1: expected 'path label' or 'path label camera', got 4 columns"),
+        ("a.png\tx\tleft\n", "list.txt:1: camera 'left' is no integer"),
         ("a.png\tx\t1\nb.png\tx\n", "list.txt:2"),
     ):
         (tmp_path / "list.txt").write_text(text)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from lookalike import __version__
 from lookalike.cli import main
@@ -61,6 +62,72 @@ def test_without_a_verb_the_help_is_shown(command: Command) -> None:
 def test_an_unknown_verb_is_one_sentence(command: Command) -> None:
     assert "trian" in command("trian").sentence()
     assert "did you mean 'train'" in command("trian").sentence()
+
+
+@pytest.mark.parametrize(
+    ("words", "nearest"), [(("gallery", "craete"), "create"), (("recipe", "shwo"), "show")]
+)
+def test_an_unknown_second_word_is_one_sentence(
+    command: Command, words: tuple[str, str], nearest: str
+) -> None:
+    told = command(*words).sentence()
+    assert told.startswith(f"there is no '{' '.join(words)}', did you mean '{nearest}'? (known: ")
+
+
+@pytest.mark.parametrize("verb", [*main._VERBS, "gallery create", "gallery add", "gallery info"])
+def test_every_verb_takes_json(command: Command, verb: str) -> None:
+    if verb == "gallery":
+        return  # has second words only
+    for words in (
+        [f"recipe {word}" for word in ("list", "show", "copy", "schema")] if verb == "recipe" else [verb]
+    ):
+        assert "--json" in command(*words.split(), "--help").out
+
+
+def test_an_error_that_meets_all_processes_is_told_by_the_first(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("lookalike.cli.main.time.sleep", waited.append)
+    alone = command("train", "-c", "nowhere.yaml").sentence()
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    for rank in range(4):
+        monkeypatch.setenv("RANK", str(rank))
+        monkeypatch.setenv("LOCAL_RANK", str(rank % 2))
+        told = command("train", "-c", "nowhere.yaml").sentence()
+        # torchrun has ended the others by then; one that nobody ended is the only one that failed
+        assert told == (f"rank {rank}: {alone}" if rank else alone)
+    assert waited == [0, 0, 1.5, 1.0, 1.5]  # alone, then by rank
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lookalike.recipe.list_recipes", stop)
+    stopped = command("recipe", "list")
+    assert (stopped.code, stopped.err) == (130, "")
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="PyTorch without torch.distributed")
+@pytest.mark.parametrize("failing", ["all", "the second", "the second, and its connection"])
+def test_torchrun_tells_an_error_once(failing: str, tmp_path: Path) -> None:
+    # where only the second process fails, rank 0 waits for it in an exchange, or loses the connection to it
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import os, sys, time\n"
+        "from lookalike.cli.main import run\n"
+        f"if {failing == 'the second'} and os.environ['RANK'] == '0':\n    time.sleep(60)\n"
+        "def lost(): raise RuntimeError('Connection closed by peer')\n"
+        "sys.argv = ['lookalike', 'recipe', 'show', 'nowhere']\n"
+        f"if {failing.endswith('connection')} and os.environ['RANK'] == '0':\n"
+        "    import lookalike.recipe\n"
+        "    lookalike.recipe.list_recipes, sys.argv[2:] = lost, ['list']\n"
+        "run()\n"
+    )
+    words = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(program))
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, cwd=REPOSITORY)
+    told = [line for line in done.stderr.splitlines() if line.startswith("lookalike: ")]
+    assert len(told) == 1, done.stderr
+    assert told[0].startswith("lookalike: nowhere" if failing == "all" else "lookalike: rank 1: nowhere")
 
 
 def test_an_error_nobody_foresaw_is_one_line_and_debug_shows_where(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from urllib.parse import unquote
 
 import jsonschema
 import pytest
@@ -32,8 +33,16 @@ def test_show_prints_what_takes_effect(command: Command) -> None:
 def test_copy_keeps_the_comments_and_overwrites_nothing(command: Command, tmp_path: Path) -> None:
     target = tmp_path / "mine" / "my.yaml"
     assert command("recipe", "copy", "product/sop", target).out.strip() == str(target)
-    assert target.read_text("utf-8") == (shipped_folder() / "product" / "sop.yaml").read_text("utf-8")
+    first, rest = target.read_text("utf-8").split("\n", 1)
+    there, same = (shipped_folder() / "product" / "sop.yaml").read_text("utf-8").split("\n", 1)
+    assert rest == same
+    assert there == "# yaml-language-server: $schema=../recipe.schema.json"
+    schema = first.removeprefix("# yaml-language-server: $schema=file://")
+    assert Path(unquote(schema)) == (shipped_folder() / "recipe.schema.json").resolve()
     assert "exists already" in command("recipe", "copy", "product/sop", target).sentence()
+    own = tmp_path / "own.yaml"
+    assert command("recipe", "copy", target, own, "--json").json() == {"written": str(own)}
+    assert own.read_text("utf-8") == target.read_text("utf-8")
 
 
 def test_an_unknown_recipe_is_one_sentence(command: Command) -> None:
@@ -44,6 +53,8 @@ def test_the_schema_is_written_and_is_the_one_that_ships(command: Command, tmp_p
     out = tmp_path / "recipe.schema.json"
     assert command("recipe", "schema", "--out", out).out.strip() == str(out)
     assert command("recipe", "schema").out == out.read_text("utf-8")
+    assert command("recipe", "schema", "--json").json() == json.loads(out.read_text("utf-8"))
+    assert command("recipe", "schema", "--out", out, "--json").json() == {"written": str(out)}
     assert out.read_text("utf-8") == (shipped_folder() / "recipe.schema.json").read_text("utf-8"), (
         "recipes/recipe.schema.json is old: lookalike recipe schema --out recipes/recipe.schema.json"
     )

@@ -9,6 +9,7 @@ import pytest
 from safetensors.torch import load_file
 
 from lookalike import Embedder
+from lookalike.core.log import forget_warnings
 from tests.cli.conftest import Command
 
 
@@ -46,6 +47,17 @@ def test_progress_goes_to_stderr(command: Command, recipe_file: Path, checkpoint
     told = command("eval", "-c", recipe_file, "-o", f"Global.pretrained_model={checkpoint}")
     assert told.out.splitlines()[0].startswith("recall1 ")
     assert "9 queries, 15 gallery pictures" in told.out
+
+
+def test_sections_of_a_deployment_are_warned_of_once(command: Command, recipe_file: Path) -> None:
+    text = recipe_file.read_text("utf-8")
+    deployment = "IndexProcess: {return_k: 5}\nRecPostProcess: {Binarize: {method: sign}}\n"
+    recipe_file.write_text(text + deployment, encoding="utf-8")
+    forget_warnings()
+    told = command("eval", "-c", recipe_file)
+    assert told.code == 0
+    assert told.err.count("IndexProcess: has no effect") == 1
+    assert told.err.count("RecPostProcess: has effect on 'lookalike embed' only") == 1
 
 
 def test_eval_of_random_weights_says_so(command: Command, recipe_file: Path) -> None:

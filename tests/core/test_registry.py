@@ -12,7 +12,7 @@ import pytest
 from lookalike.core.component import Component, Place, Section, SectionList
 from lookalike.core.errors import UserError, did_you_mean, missing_extra
 from lookalike.core.numbers import Number
-from lookalike.core.registry import Registry
+from lookalike.core.registry import Registry, Swallowed
 
 
 @dataclass
@@ -80,9 +80,12 @@ def test_arguments_that_the_caller_takes(shapes: Registry[Built]) -> None:
         ),
         ({"Circle": {"radius": "wide"}}, "Shapes[0].Circle.radius: must be .*, got 'wide'"),
         ({"Circle": {"radius": "__import__('os').getpid()"}}, "only numbers"),
-        ({"Circle": {"radius": 1, "filled": "maybe"}}, "Shapes[0].Circle.filled: must be bool, got 'maybe'"),
+        (
+            {"Circle": {"radius": 1, "filled": "maybe"}},
+            "Shapes[0].Circle.filled: must be true or false, got 'maybe'",
+        ),
         ({"Circle": {"radius": 1, "kind": "c"}}, "Shapes[0].Circle.kind: must be .*'a'.*'b'.*, got 'c'"),
-        ({"Polygon": {"corners": 3}}, "Shapes[0].Polygon.corners: must be list"),
+        ({"Polygon": {"corners": 3}}, "Shapes[0].Polygon.corners: must be a list of whole numbers, got 3"),
         ({"Circle": [1]}, "Shapes[0]: expected a component"),
         ({"Circle": {}, "Polygon": {}}, "Shapes[0]: expected a component"),
         (3, "Shapes[0]: expected a component"),
@@ -102,6 +105,55 @@ def test_an_argument_without_effect_is_told_once(
     assert [record.message for record in caplog.records] == [
         "Shapes[0].Circle: 'colour' has no effect: it is drawn in black"
     ]
+
+
+def test_what_several_places_swallow_is_told_with_the_first(
+    shapes: Registry[Built], caplog: pytest.LogCaptureFixture
+) -> None:
+    for index, colour in enumerate((None, False, 0, "red", "blue")):
+        shapes.build({"Disc": {"radius": 1, "colour": colour}}, f"Shapes[{index}]")
+    assert [record.message for record in caplog.records] == [
+        "Shapes[3].Disc: 'colour' has no effect: it is drawn in black"
+    ]
+
+
+def test_values_that_ask_for_nothing(shapes: Registry[Built], caplog: pytest.LogCaptureFixture) -> None:
+    shapes.register("Dot", swallows={"round": Swallowed("it is always", harmless=(None, True))})(Built)
+    shapes.build({"Dot": {"arguments": {}, "round": True}})
+    assert not caplog.records
+    shapes.build({"Dot": {"arguments": {}, "round": False}})
+    assert [record.message for record in caplog.records] == ["Dot: 'round' has no effect: it is always"]
+
+
+def test_a_mistake_is_on_the_line_of_its_argument(shapes: Registry[Built]) -> None:
+    inner = Section({"radius": "wide", "fild": 1}, Place("Shapes[0].Circle", "my.yaml", 40))
+    inner.lines = {"radius": 42, "fild": 44}
+    component = Component.of(Section({"Circle": inner}, Place("Shapes[0]", "my.yaml", 40)))
+    with pytest.raises(
+        UserError, match=r"^my\.yaml:42: Shapes\[0\]\.Circle\.radius: must be a number, got 'wide'"
+    ):
+        shapes.build(component)
+    with pytest.raises(UserError, match=r"^my\.yaml:44: Shapes\[0\]\.Circle: unknown argument 'fild'"):
+        shapes.build(component.with_arguments({"radius": 1, "fild": 1}))
+    named = Section({"name": "Circle", "radius": "wide"}, Place("Shape", "my.yaml", 50))
+    named.lines = {"radius": 52}
+    with pytest.raises(UserError, match=r"^my\.yaml:52: Shape\.radius: must be a number"):
+        shapes.build(named)
+
+
+def test_a_place_is_put_in_front_once() -> None:
+    place = Place("Sampler", "my.yaml", 3)
+    assert str(place.around(UserError("is wrong"))) == "my.yaml:3: Sampler: is wrong"
+    assert str(place.around(place.at("batch_size", 5).error("is wrong"))) == (
+        "my.yaml:5: Sampler.batch_size: is wrong"
+    )
+
+
+def test_names_of_another_library_are_told() -> None:
+    registry: Registry[Built] = Registry("shape", beside="svg/<name>")
+    registry.register("Circle")(Built)
+    with pytest.raises(UserError, match=r"unknown shape 'x' \(known: Circle, and svg/<name>\)"):
+        registry.build("x")
 
 
 def test_a_name_is_registered_once(shapes: Registry[Built]) -> None:
@@ -129,9 +181,11 @@ def test_places_are_those_of_the_file() -> None:
     component = Component.of(listed[0])
     assert component.name == "Triplet"
     assert str(component.place) == "my.yaml:40: Loss.Train[0].Triplet"
-    assert str(component.place_of("margin")) == "my.yaml:40: Loss.Train[0].Triplet.margin"
+    assert str(component.place_of("margin")) == "my.yaml:41: Loss.Train[0].Triplet.margin"
     assert str(listed.place_of(2)) == "my.yaml: Loss.Train[2]"
-    assert str(Place()) == "value"
+    assert str(Place()) == ""
+    assert str(Place().error("nothing is known")) == "nothing is known"
+    assert str(Place().on_line_of(component.place)) == "my.yaml:40"
     assert str(Place("a").at("b").at(3)) == "a.b[3]"
     assert str(Place("a").error("is wrong")) == "a: is wrong"
 

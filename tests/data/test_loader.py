@@ -97,7 +97,9 @@ def break_images(folder: Path, *indices: int) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_broken_images_are_left_out_and_listed(tmp_path: Path, workers: int) -> None:
+def test_broken_images_are_left_out_and_listed(
+    tmp_path: Path, workers: int, caplog: pytest.LogCaptureFixture
+) -> None:
     write_images(tmp_path, LABELS)
     break_images(tmp_path, 1, 4, 5, 6, 7)
     section = loader_section(tmp_path, workers, max_broken_share=0.5)
@@ -108,6 +110,10 @@ def test_broken_images_are_left_out_and_listed(tmp_path: Path, workers: int) -> 
     assert loader.batches_done == 5
     assert {Path(p).name for p in loader.broken} == {"001.png", "004.png", "005.png", "006.png", "007.png"}
     assert all(loader.broken.values())
+    path = str(tmp_path / "004.png")
+    assert loader.broken_at[path] == f"{tmp_path / 'list.txt'}:5"
+    told = f"{tmp_path / 'list.txt'}:5: broken image left out: {path}: {loader.broken[path]}"
+    assert [record.getMessage() for record in caplog.records].count(told) == 1
     list(loader)
     assert len(loader.broken) == 5
 
@@ -124,8 +130,8 @@ def test_too_many_broken_images(tmp_path: Path) -> None:
         UserError, match=r"2 of the 20 images of .*list.txt are broken, more than max_broken_share"
     ) as error:
         next(batches)
-    assert "001.png" in str(error.value)
-    assert "004.png" in str(error.value)
+    assert f"list.txt:2: {tmp_path / '001.png'}: " in str(error.value)
+    assert f"list.txt:5: {tmp_path / '004.png'}: " in str(error.value)
     loader = build_loader(loader_section(tmp_path))
     with pytest.raises(UserError, match=r"max_broken_share \(0.01\)"):
         list(loader)

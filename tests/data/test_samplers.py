@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lookalike.core.component import Place, Section
 from lookalike.core.errors import UserError
 from lookalike.data import build_sampler
 
@@ -150,3 +151,35 @@ def test_messages(section: dict[str, Any], message: str | None) -> None:
 def test_messages_begin_with_the_place() -> None:
     with pytest.raises(UserError, match=r"^sampler: batch_size must be"):
         build_sampler({**PLAIN, "batch_size": 0}, LABELS)
+
+
+@pytest.mark.parametrize(
+    ("section", "asked", "harmless"),
+    [
+        (IDENTITIES, {"shuffle": False}, {"shuffle": True}),
+        (GROUPS, {"shuffle": False, "drop_last": False}, {"shuffle": True, "drop_last": True}),
+    ],
+)
+def test_what_has_no_effect_is_told_once(
+    section: dict[str, Any],
+    asked: dict[str, bool],
+    harmless: dict[str, bool],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    build_sampler({**section, **harmless}, LABELS)
+    assert not caplog.records
+    for _ in range(2):
+        build_sampler({**section, **asked}, LABELS)
+    assert [record.message.partition(":")[0] for record in caplog.records] == ["sampler"] * len(asked)
+    for record, key in zip(caplog.records, asked, strict=True):
+        assert f"'{key}' has no effect: " in record.message
+
+
+def test_a_wrong_argument_names_its_line_once() -> None:
+    section = Section({**IDENTITIES, "batch_size": "many"}, Place("DataLoader.Train.sampler", "r.yaml", 89))
+    section.lines = {"batch_size": 91}
+    with pytest.raises(UserError) as caught:
+        build_sampler(section, LABELS)
+    assert str(caught.value) == (
+        "r.yaml:91: DataLoader.Train.sampler.batch_size: must be a whole number, got 'many'"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -120,7 +121,9 @@ def test_any_layer_of_a_checkpoint(trained: Path, some: list[Path]) -> None:
 
 
 @pytest.mark.parametrize(("method", "threshold"), [("sign", 0.0), ("round", 0.5)])
-def test_binary_codes_are_bits(trained: Path, some: list[Path], method: str, threshold: float) -> None:
+def test_binary_codes_are_bits(
+    trained: Path, some: list[Path], method: Literal["round", "sign"], threshold: float
+) -> None:
     plain = Embedder(trained / "inference")
     model = Embedder(trained / "inference")
     model.binarize = method

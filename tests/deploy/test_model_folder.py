@@ -60,3 +60,11 @@ def test_damage_is_one_sentence(folder: Path, damage: Callable[[Path], Any], tol
     with pytest.raises(UserError, match=told) as caught:
         Embedder(folder)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_files_that_do_not_fit_the_fingerprint_are_told(folder: Path) -> None:
+    Embedder(folder).verify()
+    changed(lambda v: v.update(normalized=not v["normalized"]))(folder)
+    model = Embedder(folder)
+    with pytest.raises(UserError, match="do not fit the fingerprint"):
+        model.verify()

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lookalike.evaluation import build_metrics, evaluate, evaluate_loss
+from lookalike.evaluation import build_metrics, evaluate
 from tests.conftest import REPOSITORY
 from tests.evaluation.loaders import Vectors, random_set
 
@@ -67,8 +67,6 @@ def run_rank(rank: int, world_size: int) -> dict[str, object]:
         "empty": evaluate(lambda x: x, empty).metrics,
         "diverged": sentence(lambda: evaluate(lambda x: x * float("nan"), gallery)),
         "failed": sentence(lambda: evaluate(fail_on_second, gallery)),
-        "failed_loss": sentence(lambda: evaluate_loss(lambda x, _: fail_on_second(x), gallery, loss)),
-        "loss": evaluate_loss(lambda x, _: x, query, loss),
         "top_k": found.top_k.indices.tolist() if found.top_k else None,
         "has_features": found.query_set is not None,
     }
@@ -100,12 +98,11 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
         assert result["alone"] == result["empty"] == evaluate(lambda x: x, gallery).metrics
         assert result["diverged"][0] == "UserError"
         assert "NaN or infinite features for 41 of 41 query images" in result["diverged"][1]
-        assert result["failed"][1] == result["failed_loss"][1] == "out of memory"
+        assert result["failed"][1] == "out of memory"
         assert (result["found"]["queries"], result["found"]["gallery"]) == (27, 41)
         assert [each["path"] for each in result["found"]["broken"]] == ["0.png", "both.png", "1.png"]
         rows = np.concatenate([shard(query, rank, 2).order for rank in range(2)])
         assert result["found"]["losses"]["loss"] == pytest.approx(query.features[rows].mean(), abs=1e-6)
-        assert result["loss"] == pytest.approx(result["found"]["losses"])
     assert (first["failed"][0], second["failed"][0]) == ("LookalikeError", "RuntimeError")
     assert first["found"] == second["found"]
     assert first["top_k"] == expected.top_k.indices.tolist()

@@ -22,6 +22,7 @@ class Vectors:
     batch_size: int = 16
     order: np.ndarray | None = None
     broken: dict[str, str] = field(default_factory=dict)
+    broken_at: dict[str, str] = field(default_factory=dict)
 
     @property
     def records(self) -> Any:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from lookalike.core.errors import UserError
+from lookalike.core.log import forget_warnings
 from lookalike.evaluation import build_metrics, evaluate
 from lookalike.retrieval import evaluate_retrieval
 from tests.evaluation.loaders import Vectors, random_set
@@ -147,10 +148,27 @@ def test_no_gradient_is_kept() -> None:
 
 def test_broken_images_are_listed() -> None:
     query = replace(random_set(20, 1), broken={"a.png": "missing"})
-    gallery = replace(random_set(20, 2), broken={"a.png": "missing", "b.png": "cannot be decoded"})
+    gallery = replace(
+        random_set(20, 2),
+        broken={"a.png": "missing", "b.png": "cannot be decoded"},
+        broken_at={"a.png": "a.png", "b.png": "gallery.txt:3"},
+    )
     found = evaluate(encode, query, gallery)
-    assert found.broken == [("a.png", "missing"), ("b.png", "cannot be decoded")]
-    assert found.to_dict()["broken"][1] == {"path": "b.png", "reason": "cannot be decoded"}
+    assert [each[:2] for each in found.broken] == [("a.png", "missing"), ("b.png", "cannot be decoded")]
+    told = {"path": "b.png", "reason": "cannot be decoded", "where": "gallery.txt:3"}
+    assert found.to_dict()["broken"][1] == told
+
+
+@pytest.mark.parametrize("has", ["query", "gallery"])
+def test_cameras_of_one_set_alone_are_told(has: str, caplog: pytest.LogCaptureFixture) -> None:
+    forget_warnings()
+    query, gallery = random_set(20, 1, cameras=has == "query"), random_set(20, 2, cameras=has == "gallery")
+    for _ in range(2):
+        evaluate(encode, query, gallery)
+    lacks = "gallery" if has == "query" else "query"
+    told = [record.getMessage() for record in caplog.records if "cameras" in record.getMessage()]
+    assert len(told) == 1
+    assert told[0].startswith(f"the {has} set has cameras and the {lacks} set has none")
 
 
 def test_diverged_model() -> None:

@@ -2,42 +2,80 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
 
-from lookalike.evaluation import evaluate_loss, labels_are_training_classes
+from lookalike.data.dataset import ImageDataset
+from lookalike.data.transforms import build_transforms
+from lookalike.evaluation import evaluate, training_labels, with_labels_of_training
+from lookalike.images import Records
 from tests.evaluation.loaders import random_set
 
 
 def test_mean_over_images_not_over_batches() -> None:
     loader = random_set(21)  # batches of 16 and 5
 
-    def loss(outputs: dict[str, torch.Tensor], labels: torch.Tensor) -> dict[str, torch.Tensor]:
-        assert torch.equal(outputs["labels"], labels)
-        return {"loss": outputs["features"].mean()}
+    def loss(outputs: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        assert len(outputs) == len(labels)
+        return {"loss": outputs.mean()}
 
-    found = evaluate_loss(lambda images, labels: {"features": images, "labels": labels}, loader, loss)
+    found = evaluate(lambda images: images, loader, loss=loss).losses
     assert found == pytest.approx({"loss": float(loader.features.mean())}, rel=1e-5)
 
 
-def records(labels: list[int], names: dict[int, str] | None = None) -> SimpleNamespace:
-    return SimpleNamespace(labels=np.array(labels, dtype=np.int64), class_names=names)
+def records(labels: list[int], names: dict[int, str] | None = None) -> Records:
+    paths = [f"{number}.png" for number in range(len(labels))]
+    return Records(paths, np.array(labels, dtype=np.int64), class_names=names)
+
+
+RELABELLED = records([0, 1, 2], {0: "3", 1: "8", 2: "5000"})
+ANIMALS = records([0, 1, 2], {0: "cat", 1: "dog", 2: "horse"})
 
 
 @pytest.mark.parametrize(
-    ("train", "evaluation", "class_num", "expected"),
+    ("training", "evaluation", "class_num", "expected"),
     [
-        (records([0, 1, 2]), records([1, 2]), 3, True),
-        (records([0, 1, 2]), records([1, 2]), None, True),
-        (records([0, 1, 2]), records([1, 3]), 4, False),
-        (records([0, 1, 2]), records([1, 2]), 2, False),
-        (records([0, 1]), records([]), 2, False),
-        (records([0, 1], {0: "cat", 1: "dog"}), records([0], {0: "cat"}), 2, True),
-        (records([0, 1], {0: "cat", 1: "dog"}), records([0], {0: "horse"}), 2, False),
+        (records([0, 1, 2]), records([1, 2]), 3, {1: 1, 2: 2}),
+        (records([0, 1, 2]), records([1, 2]), None, {1: 1, 2: 2}),
+        (records([0, 1, 2]), records([1, 3]), 4, None),
+        (records([0, 1, 2]), records([1, 2]), 2, None),
+        (records([0, 1]), records([]), 2, None),
+        # numbers that were renumbered in training
+        (RELABELLED, records([0, 1, 2]), 3, None),
+        (RELABELLED, records([8, 5000, 8]), 3, {8: 1, 5000: 2}),
+        (RELABELLED, records([0, 1], {0: "3", 1: "5000"}), 3, {0: 0, 1: 2}),
+        (records([3, 8, 5000]), records([0, 1], {0: "3", 1: "5000"}), None, {0: 3, 1: 5000}),
+        (records([3, 8, 5000]), records([0, 1], {0: "3", 1: "5000"}), 5000, None),
+        # folders, of which the evaluation holds some
+        (ANIMALS, records([0, 1], {0: "cat", 1: "horse"}), 3, {0: 0, 1: 2}),
+        (ANIMALS, records([0, 1], {0: "cat", 1: "mouse"}), 3, None),
+        (ANIMALS, records([0, 1]), 3, None),
     ],
 )
-def test_labels_are_training_classes(train, evaluation, class_num, expected) -> None:  # type: ignore[no-untyped-def]
-    assert labels_are_training_classes(train, evaluation, class_num) is expected
+def test_training_labels(
+    training: Records, evaluation: Records, class_num: int | None, expected: dict[int, int] | None
+) -> None:
+    assert training_labels(training, evaluation, class_num) == expected
+
+
+@pytest.mark.parametrize("names", [None, {0: "cat", 1: "dog"}])
+def test_turned_classes_are_classes_of_their_own(names: dict[int, str] | None) -> None:
+    plain = records([0, 1], names)
+    turned = ImageDataset(plain, build_transforms([]), rotated_classes=True).records
+    assert training_labels(turned, plain, 8) == {0: 0, 1: 1}
+    assert training_labels(turned, turned, 8) == {label: label for label in range(8)}
+    assert training_labels(turned, records([2, 3]), 8) is None, "2 and 3 are turned classes of training"
+    assert training_labels(plain, turned, 8) is None
+
+
+def test_a_loss_sees_the_labels_of_training() -> None:
+    seen: list[list[int]] = []
+
+    def loss(outputs: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        seen.append(labels.tolist())
+        return {"loss": outputs.sum()}
+
+    renumbered = with_labels_of_training(loss, {5000: 2, 3: 0, 8: 1})
+    assert renumbered(torch.ones(3), torch.tensor([8, 5000, 3])) == {"loss": torch.tensor(3.0)}
+    assert seen == [[1, 2, 0]]

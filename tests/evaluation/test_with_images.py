@@ -41,4 +41,4 @@ def test_colours_of_a_folder(tmp_path: Path) -> None:
         found = evaluate(mean_colour, loader(tmp_path), gallery)
         assert found.metrics == {"recall1": 1.0, "recall5": 1.0, "mAP": 1.0}
         assert (found.queries, found.gallery) == (9, 9)
-        assert [path for path, _ in found.broken] == [str(broken)]
+        assert [(each.path, each.where) for each in found.broken] == [(str(broken), "")]

@@ -10,12 +10,14 @@ import importlib.util
 import json
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 FOLDER = Path(
     os.environ.get("LOOKALIKE_GOLDEN")
@@ -24,24 +26,36 @@ FOLDER = Path(
 _ABSENT = f"no golden numbers at {FOLDER} (set LOOKALIKE_GOLDEN)"
 
 
-def present() -> bool:
-    """Whether the folder is there.
-
-    Where LOOKALIKE_REQUIRE_GOLDEN is set, its absence is an error, not a skip.
-    """
-    if FOLDER.is_dir():
-        return True
+def wanting(sentence: str) -> None:
+    """What is not there leaves tests out; where LOOKALIKE_REQUIRE_GOLDEN is set, it is an error."""
     if os.environ.get("LOOKALIKE_REQUIRE_GOLDEN"):
-        raise FileNotFoundError(_ABSENT)
-    return False
+        raise LookupError(sentence)
+
+
+def present() -> bool:
+    """Whether the folder is there. Where LOOKALIKE_REQUIRE_GOLDEN is set, its absence is an error."""
+    if not FOLDER.is_dir():
+        wanting(_ABSENT)
+    return FOLDER.is_dir()
+
+
+def content(path: str) -> dict[str, Any]:
+    """What a JSON file of the folder holds, {} where it is absent."""
+    if not present():
+        return {}
+    if not (FOLDER / path).is_file():
+        wanting(f"there is no {path} among the golden numbers at {FOLDER}")
+        return {}
+    with open(FOLDER / path, encoding="utf-8") as file:
+        return dict(json.load(file))
 
 
 def cases(name: str) -> list[dict[str, Any]]:
-    """All cases of a file, [] where the folder is absent."""
-    if not present():
-        return []
-    with open(FOLDER / f"{name}.json", encoding="utf-8") as file:
-        return list(json.load(file)["cases"])
+    """All cases of a file, [] where it is absent."""
+    found = list(content(f"{name}.json").get("cases", []))
+    if not found:
+        wanting(f"{name}.json at {FOLDER} holds no case")
+    return found
 
 
 def arrays(name: str) -> Any:
@@ -57,7 +71,8 @@ def parametrize(name: str, missing: Any = None) -> Any:
     """
     found = cases(name)
     if not found:
-        return pytest.mark.parametrize("case", [pytest.param({}, marks=pytest.mark.skip(reason=_ABSENT))])
+        reason = f"no cases of {name}.json at {FOLDER} (set LOOKALIKE_GOLDEN)"
+        return pytest.mark.parametrize("case", [pytest.param({}, marks=pytest.mark.skip(reason=reason))])
     parameters = []
     for case in found:
         absent = missing(case) if missing else None
@@ -85,23 +100,51 @@ def assert_close_to_max(actual: Any, expected: Any, rtol: float, what: str = "")
     assert worst <= rtol * scale, f"{what}: differs by {worst:.3g}, allowed {rtol} of {scale:.3g}"
 
 
-def salt(name: str) -> str:
-    """The salt of a file's weights, which `about` writes as salt='…'."""
-    with open(FOLDER / f"{name}.json", encoding="utf-8") as file:
-        about = json.dumps(json.load(file)["about"])
-    found = re.search(r"salt='([^']*)'", about)
-    return found[1] if found else ""
+def salt(name: str, case: dict[str, Any]) -> str:
+    """The salt of a case's weights: its own, or the one that `about` of the file writes as salt='…'."""
+    whole = content(f"{name}.json")
+    found = re.search(r"salt='([^']*)'", json.dumps(whole.get("about", "")))
+    return str(case.get("salt", whole.get("salt", found[1] if found else "")))
 
 
 def generated(name: str, case: dict[str, Any]) -> dict[str, np.ndarray]:
     """The weights of a case by the reference's keys, checked against their checksum, without constants."""
-    generator, grain = weightgen(), case.get("salt", salt(name))
+    generator, grain = weightgen(), salt(name, case)
     made = {key: generator.gen(key, shape, grain, case["gain"]) for key, shape, _ in case["state"]}
     arrays = {key: array for key, array in made.items() if array is not None}
     assert generator.checksum(arrays) == case["weights_crc"], (
         "this numpy does not repeat the streams of the set"
     )
     return arrays
+
+
+def read_override(text: str) -> tuple[list[str], Any]:
+    """The keys and the value of `Loss.Train.0.CELoss.weight=0.5` or `Loss.Train[0]…`; the value is YAML."""
+    path, _, written = text.partition("=")
+    value = yaml.safe_load(written)
+    if isinstance(value, str):
+        try:  # YAML 1.1 takes a number without a point, such as 1e-3, for text
+            value = float(value)
+        except ValueError:
+            value = None if value == "None" else value
+    return re.findall(r"[^.\[\]]+", path), value
+
+
+def at(tree: Any, keys: Sequence[str]) -> Any:
+    """What lies below a path of keys and list indices."""
+    for key in keys:
+        tree = tree[int(key) if isinstance(tree, list) else key]
+    return tree
+
+
+def put(tree: Any, keys: Sequence[str], value: Any) -> None:
+    """Set what lies below a path of keys and list indices; sections that are not there are made."""
+    *parents, last = keys
+    for key in parents:
+        if isinstance(tree, dict) and tree.get(key) is None:
+            tree[key] = {}
+        tree = at(tree, [key])
+    tree[int(last) if isinstance(tree, list) else last] = value
 
 
 def weightgen() -> ModuleType:

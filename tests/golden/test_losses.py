@@ -17,7 +17,7 @@ def _missing(case: dict[str, Any]) -> str | None:
     named = (
         [name for entry in case["args"] for name in entry] if case["cls"] == "CombinedLoss" else [case["cls"]]
     )
-    return next((name for name in named if name not in losses), None)
+    return next((f"loss {name}" for name in named if name not in losses), None)
 
 
 def _unequal_positives(labels: np.ndarray) -> bool:

@@ -12,7 +12,8 @@ from tests.golden import golden
 
 
 def _missing(case: dict[str, Any]) -> str | None:
-    return None if case["args"]["name"] in schedules else str(case["args"]["name"])
+    name = case["args"]["name"]
+    return None if name in schedules else f"schedule {name}"
 
 
 def _rates(case: dict[str, Any], metrics: Any, reference_behaviour: bool = True) -> tuple[list[float], float]:

@@ -31,7 +31,7 @@ def _names(case: dict[str, Any]) -> list[str]:
 
 
 def _missing(case: dict[str, Any]) -> str | None:
-    return next((name for name in _names(case) if name not in optimizers), None)
+    return next((f"optimizer {name}" for name in _names(case) if name not in optimizers), None)
 
 
 def _as_paddle(array: np.ndarray, name: str) -> np.ndarray:

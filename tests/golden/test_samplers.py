@@ -27,7 +27,7 @@ def _name(case: dict[str, Any]) -> str:
 
 
 def _missing(case: dict[str, Any]) -> str | None:
-    return None if _name(case) in samplers else _name(case)
+    return None if _name(case) in samplers else f"sampler {_name(case)}"
 
 
 @pytest.fixture(scope="module")

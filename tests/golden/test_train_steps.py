@@ -14,7 +14,7 @@ from lookalike.loss import CombinedLoss, build_loss, losses
 from lookalike.model import RecModel, build_model, to_reference_key
 from lookalike.training.optimizers import Optimizers, build_optimizer, optimizers
 from tests.golden import golden
-from tests.golden.reference_arch import build, missing_part, overridden
+from tests.golden.reference_arch import build, known, missing_part, overridden
 
 FIRST_LOSS, FIRST_GRADIENT, LATER = 1e-4, 1e-3, 2e-2
 """What the golden set allows: of the losses at step 0, of the gradients there, of the steps that follow."""
@@ -30,21 +30,19 @@ def _names(section: Any) -> list[str]:
 
 
 def missing(case: dict[str, Any]) -> str | None:
+    if not known(case):
+        return None
     unknown = [f"loss {name}" for name in _names(case["loss"]) if name not in losses]
     unknown += [f"optimizer {name}" for name in _names(case["optimizer"]) if name not in optimizers]
     return missing_part(case) or next(iter(unknown), None)
 
 
 def _optimizer_section(case: dict[str, Any]) -> Any:
-    """The section with the `Optimizer.lr.…=n` among the overrides, which the case holds already."""
+    """The section with the `Optimizer.…=value` among the overrides, which the case holds already."""
     for override in case["overrides"]:
-        path, _, value = override.partition("=")
-        section, *keys = path.split(".")
+        (section, *keys), value = golden.read_override(override)
         if section == "Optimizer":
-            found = case["optimizer"]
-            for key in keys:
-                found = found[key]
-            assert found == int(value)
+            assert golden.at(case["optimizer"], keys) == value, override
     return case["optimizer"]
 
 
@@ -66,12 +64,12 @@ class Run:
             if "Dropout" in type(module).__name__:
                 module.p = 0.0  # type: ignore[assignment]
         self.loss: CombinedLoss = build_loss(case["loss"], reference_behaviour=True)
-        generator = golden.weightgen()
+        generator, grain = golden.weightgen(), golden.salt("train_steps", case)
         for key, shape in case["loss_parameters"]:
-            *_, term, name = key.split(".")
+            _, term, name = key.split(".", 2)
             with torch.no_grad():
-                parameter: Any = getattr(self.loss.terms[int(term)], name)
-                parameter.copy_(torch.from_numpy(generator.gen(key, shape, golden.salt("train_steps"))))
+                parameter = self.loss.terms[int(term)].get_parameter(name)
+                parameter.copy_(torch.from_numpy(generator.gen(key, shape, grain, case["gain"])))
         self.optimizers: Optimizers = build_optimizer(
             _optimizer_section(case),
             self.model,

@@ -25,7 +25,7 @@ SEVEN = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
 
 def _missing(case: dict[str, Any]) -> str | None:
-    return None if case["op"] in augmentations or case["op"] in operations else str(case["op"])
+    return None if case["op"] in augmentations or case["op"] in operations else f"operation {case['op']}"
 
 
 @pytest.fixture(scope="module")

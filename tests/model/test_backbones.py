@@ -45,11 +45,29 @@ def test_large_backbones_have_the_right_shape(name: str) -> None:
 
 
 def test_what_recipes_of_the_reference_swallow() -> None:
-    build_backbone({"name": "MobileNetV1_x0_25", "output_dim": 2048})
+    for name in ("MobileNetV1_x0_25", "Conv4"):
+        build_backbone({"name": name, "output_dim": 2048})
     with pytest.raises(UserError, match="unknown argument 'scael'"):
         build_backbone({"name": "PPLCNet_x0_25", "scael": 1})
-    with pytest.raises(UserError, match="did you mean 'PPLCNet_x0_25'"):
+    with pytest.raises(
+        UserError, match=r"'pretraned', did you mean 'pretrained'\? \(accepts: .*, pretrained, use_ssld, "
+    ):
+        build_backbone({"name": "PPLCNet_x0_25", "pretraned": True})
+    with pytest.raises(UserError, match=r"did you mean 'PPLCNet_x0_25'\? .*, and timm/<name> for any"):
         build_backbone("PPLCNet_x0_26")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("nope", r"timm has no network 'nope' \(nearest: timm/\w+"),
+        ("resnet5", r"did you mean 'resnet50'.*nearest: timm/resnet5\w+, timm/resnet5"),
+        ("resnet50x.a1_in1k", "'resnet50x.a1_in1k', did you mean 'resnet50"),
+    ],
+)
+def test_networks_that_timm_does_not_have(name: str, told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        build_backbone(f"timm/{name}")
 
 
 def test_batch_norms_of_pplcnet_are_free_of_decay_and_those_of_resnet_are_not() -> None:

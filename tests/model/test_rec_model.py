@@ -109,6 +109,28 @@ def test_a_mistake_names_its_line() -> None:
         build_model(block)
 
 
+def test_sizes_that_do_not_fit_name_one_line() -> None:
+    block = Section(arch(), Place("Arch", "r.yaml", 3))
+    block["Head"] = Section(
+        {"name": "FC", "embedding_size": 9, "class_num": 5}, Place("Arch.Head", "r.yaml", 18)
+    )
+    with pytest.raises(UserError) as caught:
+        build_model(block)
+    assert str(caught.value) == (
+        "r.yaml:18: Arch.Head (FC) takes 9 features, but Arch.Neck (FC) gives 8: make them equal"
+    )
+
+
+def test_an_unknown_key_names_its_line() -> None:
+    block = Section({**arch(), "Backbon": {}, "freeze": 3}, Place("Arch", "r.yaml", 3))
+    block.lines = {"Backbon": 7, "freeze": 8}
+    with pytest.raises(UserError, match=r"^r\.yaml:7: Arch: unknown key 'Backbon', did you mean 'Backbone'"):
+        build_model(block)
+    del block["Backbon"]
+    with pytest.raises(UserError, match=r"^r\.yaml:8: Arch\.freeze: must be a list of names"):
+        build_model(block)
+
+
 def test_sizes_that_depend_on_the_picture_are_checked_when_it_is_known() -> None:
     maps = {"Conv4": {"width": 16, "depth": 2, "pool": "none"}}
     block = arch(Backbone=maps, Neck={"name": "FC", "embedding_size": 256, "class_num": 8})
@@ -140,8 +162,10 @@ def test_any_layer_can_be_looked_at() -> None:
     assert maps.shape == (3, 16, 16, 16)
     assert torch.equal(maps, model.features_at(IMAGES, "backbone.blocks.0.conv"))
     assert torch.equal(model.features_at(IMAGES, "neck"), model(IMAGES)["neck"])
-    with pytest.raises(UserError, match="no layer 'neckk'; nearest: neck"):
+    with pytest.raises(UserError, match=r"^layer: there is no layer 'neckk'; nearest: neck"):
         model.features_at(IMAGES, "neckk")
+    with pytest.raises(UserError, match=r"^--layer: there is no layer 'neckk'; nearest: neck"):
+        model.features_at(IMAGES, "neckk", Place("--layer"))
 
 
 class TestFreezing:

@@ -80,7 +80,33 @@ def test_missing_files_are_named_by_their_keys(tmp_path: Path) -> None:
     assert missing_paths(recipe, under=("DataLoader.Train",)) == []
     with pytest.raises(UserError) as caught:
         require_paths(recipe, under=("DataLoader",))
-    assert str(caught.value).startswith(f"mine.yaml: {tmp_path / 'query.txt'} is not there")
+    assert str(caught.value).startswith(
+        "mine.yaml: DataLoader.Eval.Query.dataset.cls_label_path: "
+        f"{tmp_path / 'query.txt'} is not there, seen from {Path.cwd()}; "
+    )
     assert str(caught.value).endswith("say where with -o DataLoader.Eval.Query.dataset.cls_label_path=…")
+    with pytest.raises(UserError, match=r"latest, DataLoader\..*query\.txt are not there, seen from .*; say"):
+        require_paths(recipe)
     (tmp_path / "query.txt").write_text("a.jpg 0\n")
     require_paths(recipe, under=("DataLoader",))
+
+
+def test_missing_files_are_named_by_their_lines(tmp_path: Path) -> None:
+    path = tmp_path / "lines.yaml"
+    path.write_text(
+        "Global:\n  checkpoints: nowhere\nDataLoader:\n  Train:\n    dataset:\n"
+        "      name: ImageNetDataset\n      image_root: .\n      cls_label_path: lists/train.txt\n"
+    )
+    label_path = "DataLoader.Train.dataset.cls_label_path"
+    with pytest.raises(UserError) as caught:
+        require_paths(load_recipe(path), under=("DataLoader",))
+    assert str(caught.value) == (
+        f"{path}:8: {label_path}: lists/train.txt is not there, seen from {Path.cwd()}; "
+        f"say where with -o {label_path}=…"
+    )
+    with pytest.raises(UserError) as caught:
+        require_paths(load_recipe(path, [f"{label_path}=none.txt"]))
+    assert str(caught.value) == (
+        f"{path}:2: Global.checkpoints: nowhere, -o: {label_path}: none.txt are not there, "
+        f"seen from {Path.cwd()}; say where with -o Global.checkpoints=… -o {label_path}=…"
+    )

@@ -60,7 +60,7 @@ def warnings() -> Any:
         (
             "pretrained_model: http",
             "pretrained_model: [1]\n  # http",
-            "Global.pretrained_model: must be a text or true or false, got [1]",
+            "Global.pretrained_model: must be text, or true or false, got [1]",
         ),
         ("  epochs: 120", "  epochs: True", "Global.epochs: a number is needed, not true or false, got True"),
         ("  device: gpu", "  device: gpus", "Global.device: must be one of auto, cpu, gpu, "),
@@ -263,6 +263,33 @@ def test_keys_without_meaning_are_named_once(warnings: list[str]) -> None:
     assert len(warnings) == 4
     for key in ("Global.use_dali", "Global.log_ranks", "profiler_options", "Infer"):
         assert sum(message.startswith(f"{key}: has no effect: ") for message in warnings) == 1
+
+
+def test_parts_without_effect_are_told_once_where_they_ask_for_something(warnings: list[str]) -> None:
+    values = {
+        "Global": {"sim_block_size": 32},
+        "AMP": {"use_promote": True},
+        "Arch": {
+            "is_rec": True,
+            "Backbone": {"name": "ResNet50"},
+            "BackboneStopLayer": {"name": "flatten", "output_dim": 2048},
+        },
+        "Metric": {"Train": [{"TopkAcc": {"topk": [1, 5]}}], "Eval": [{"Recallk": {"topk": [1]}}]},
+    }
+    Recipe.from_dict(values)
+    Recipe.from_dict(values)
+    told = [message.partition(": has no effect: ") for message in warnings]
+    assert all(reason for _, _, reason in told)
+    assert sorted(place for place, _, _ in told) == [
+        "AMP.use_promote",
+        "Arch.BackboneStopLayer.output_dim",
+        "Arch.is_rec",
+        "Global.sim_block_size",
+        "Metric.Train",
+    ]
+    Recipe.from_dict({"Metric": {"Train": None}, "AMP": {"use_promote": False}})
+    Recipe.from_dict({"Global": {"sim_block_size": 32, "reference_behaviour": True}})
+    assert len(warnings) == 5
 
 
 def test_the_class_number_of_the_head_is_used(warnings: list[str]) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from lookalike import Recipe, train
 from lookalike.core.errors import UserError
@@ -95,3 +97,16 @@ def test_resume_of_another_model_is_one_sentence(pictures: Path, tmp_path: Path)
     values["Global"]["checkpoints"] = str(tmp_path / "RecModel/latest")
     with pytest.raises(UserError, match="belongs to another model"):
         train(Recipe.from_dict(values))
+
+
+def test_averaging_may_begin_with_a_resumed_run(pictures: Path, tmp_path: Path) -> None:
+    """The average of a run that had none starts at the weights it resumes, not at random ones."""
+    values = recipe_values(pictures, tmp_path / "plain", epochs=1)
+    train(Recipe.from_dict(values))
+    plain = tmp_path / "plain/RecModel/latest"
+    recipe = _recipe(pictures, tmp_path / "averaged", eval_during_train=False, checkpoints=str(plain))
+    recipe.global_.epochs = 1  # nothing is left to train
+    train(recipe)
+    averaged = load_file(tmp_path / "averaged/RecModel/latest/model.safetensors")
+    before = load_file(plain / "model.safetensors")
+    assert all(torch.equal(before[name], averaged[name]) for name in before)

@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 
 from lookalike import Recipe, evaluate, train
 from lookalike.core.errors import LookalikeError, UserError
+from lookalike.core.log import forget_warnings
+from lookalike.training.precision import StaticScaler
 from tests.tiny import recipe_values
 
 
@@ -111,6 +113,35 @@ def test_loss_eval_of_training_classes_is_computed(pictures: Path, tmp_path: Pat
     )
 
 
+def test_eval_computes_or_names_loss_eval(
+    pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    values = _values(pictures, tmp_path)
+    values["Loss"]["Eval"] = [{"CELoss": {"weight": 1.0}}]
+
+    def told() -> list[str]:
+        found = [record.getMessage() for record in caplog.records if "Loss.Eval" in record.getMessage()]
+        caplog.clear()
+        forget_warnings()
+        return found
+
+    told()
+    assert evaluate(Recipe.from_dict(values)).losses == {}
+    (message,) = told()
+    assert message.startswith("Loss.Eval is not applicable")
+    for part in values["DataLoader"]["Eval"].values():
+        part["dataset"]["cls_label_path"] = str(pictures / "train.txt")
+        part["dataset"]["relabel"] = True
+    found = evaluate(Recipe.from_dict(values))
+    assert set(found.losses) == {"CELoss", "loss"}
+    assert told() == []
+    values["DataLoader"]["Train"]["dataset"]["cls_label_path"] = str(tmp_path / "elsewhere.txt")
+    assert evaluate(Recipe.from_dict(values)).losses == {}
+    (message,) = told()
+    assert "cannot be decided" in message
+    assert "elsewhere.txt" in message
+
+
 def test_without_a_gpu_gpu_means_cpu_once_and_require_gpu_is_an_error(
     pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -132,3 +163,41 @@ def test_iter_per_epoch_shortens_an_epoch_and_cannot_lengthen_it(pictures: Path,
     assert train(Recipe.from_dict(_values(pictures, tmp_path, epochs=2, iter_per_epoch=2))).iterations == 4
     with pytest.raises(UserError, match="iter_per_epoch is 99"):
         train(Recipe.from_dict(_values(pictures, tmp_path, iter_per_epoch=99)))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"Global": {"re_ranking": True}}, "re_ranking"),
+        ({"Global": {"eval_mode": "classification"}}, "eval_mode"),
+        ({"Metric": {"Eval": [{"Recallk": {"topks": [1]}}]}}, "topks"),
+        ({"Loss": {"Eval": [{"CELos": {"weight": 1.0}}]}}, "CELos"),
+        ({"Arch": {"infer_output_key": "foo"}}, "infer_output_key is 'foo'"),
+        ({"RecPreProcess": {"transform_ops": [{"ResizeImag": {"size": 32}}]}}, "ResizeImag"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_mistakes_that_would_show_at_the_end_are_told_at_the_start(
+    pictures: Path, tmp_path: Path, change: dict[str, Any], sentence: str
+) -> None:
+    values = _values(pictures, tmp_path)
+    for section, entries in change.items():
+        values[section] = {**values.get(section, {}), **entries}
+    with pytest.raises(UserError, match=sentence):
+        train(Recipe.from_dict(values))
+    assert not (tmp_path / "RecModel" / "latest").exists()
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_scale_of_float16(dynamic: bool) -> None:
+    """The scaler of a GPU run, tried on the CPU: a static scale stays, a dynamic one falls."""
+    scaler = (torch.amp.GradScaler if dynamic else StaticScaler)("cpu", init_scale=128.0, enabled=True)
+    weight = torch.nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    for factor in (1.0, float("inf"), 1.0):
+        optimizer.zero_grad()
+        scaler.scale((weight * factor).sum()).backward()
+        scaler.step(optimizer)
+        scaler.update()
+    assert scaler.get_scale() == (64.0 if dynamic else 128.0)
+    assert float(weight.detach()) == pytest.approx(0.8)  # the update that overflowed was left out

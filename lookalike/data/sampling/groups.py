@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from lookalike.core.errors import UserError
+from lookalike.core.registry import Swallowed
 from lookalike.data.registries import samplers
 from lookalike.data.sampling.identity import identities_per_batch
 from lookalike.data.sampling.seeding import by_first_appearance, sampler_generator
@@ -17,7 +18,10 @@ Groups = dict[int, list[list[int]]]
 @samplers.register(
     "DistributedRandomIdentitySampler",
     "RandomIdentitySampler",
-    swallows={"shuffle": "every epoch groups the images anew"},
+    swallows={
+        "shuffle": Swallowed("every epoch groups the images anew", harmless=(None, True)),
+        "drop_last": Swallowed("all batches are full, what is left waits", harmless=(None, True)),
+    },
 )
 class DistributedRandomIdentitySampler:
     """Batches of P random identities with K = `num_instances` images each, grouped once an epoch.
@@ -38,7 +42,6 @@ class DistributedRandomIdentitySampler:
         labels: np.ndarray,
         batch_size: int,
         num_instances: int,
-        drop_last: bool = True,
         max_iters: int | None = None,
         seed: int = 0,
         rank: int = 0,
@@ -51,7 +54,6 @@ class DistributedRandomIdentitySampler:
         if max_iters is not None and max_iters < 1:
             raise UserError(f"max_iters must be at least 1, got {max_iters}")
         self.batch_size, self.num_instances = batch_size, num_instances
-        self.drop_last = drop_last  # all batches are full, so that it has nothing to drop
         self.max_iters = max_iters
         self.seed, self.rank, self.world_size, self.epoch = seed, rank, world_size, 0
         self._planned: tuple[int, list[list[int]]] | None = None

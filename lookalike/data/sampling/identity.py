@@ -9,6 +9,7 @@ import numpy as np
 
 from lookalike.core.errors import UserError
 from lookalike.core.numbers import Number
+from lookalike.core.registry import Swallowed
 from lookalike.data.registries import samplers
 from lookalike.data.sampling.seeding import by_first_appearance, sampler_generator
 
@@ -32,7 +33,10 @@ def identities_per_batch(batch_size: int, images: int, name: str, num_identities
 @samplers.register(
     "PKSampler",
     "PKBatchSampler",
-    swallows={"total_epochs": "the draws depend on the seed, the epoch and the rank alone"},
+    swallows={
+        "total_epochs": "the draws depend on the seed, the epoch and the rank alone",
+        "shuffle": Swallowed("every batch is drawn at random", harmless=(None, True)),
+    },
 )
 class PKSampler:
     """Each batch holds P = batch_size / K different identities with K = `sample_per_id` images in a row.
@@ -44,8 +48,8 @@ class PKSampler:
     of those identities is multiplied by `ratio`, one number a pair.
 
     An epoch has as many batches as the process's share of the images fills (rounded down with `drop_last`,
-    else up); all are full. `shuffle` is accepted and changes nothing, since every batch is drawn at random,
-    here as in the reference.
+    else up); all are full. Every batch is drawn at random, here as in the reference, whatever `shuffle`
+    says.
     """
 
     def __init__(
@@ -53,7 +57,6 @@ class PKSampler:
         labels: np.ndarray,
         batch_size: int,
         sample_per_id: int,
-        shuffle: bool = True,
         drop_last: bool = True,
         id_list: list[int] | None = None,
         ratio: list[Number] | None = None,

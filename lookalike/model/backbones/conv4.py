@@ -56,4 +56,4 @@ class Conv4(nn.Sequential):
         self.size_decides_width = pool == "none"
 
 
-backbones.register("Conv4")(Conv4)
+backbones.register("Conv4", swallows={"output_dim": "the last layer decides the width"})(Conv4)

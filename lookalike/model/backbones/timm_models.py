@@ -6,6 +6,7 @@ Without a stop layer a network is cut at its pooled features.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from torch import nn
@@ -39,8 +40,17 @@ def timm_name(component: Component) -> str:
     name = component.name.removeprefix(PREFIX)
     if not timm.is_model(name):
         architecture = name.split(".")[0]
-        near = did_you_mean(architecture, timm.list_models())
-        raise component.place.error(f"timm has no network '{name}'{near or ' (see timm.list_models())'}")
+        # the networks whose name holds the text, then those that are spelled alike
+        known = timm.list_models()
+        near = sorted((other for other in known if architecture and architecture in other), key=len)
+        near += [
+            other for other in get_close_matches(architecture, known, n=5, cutoff=0.3) if other not in near
+        ]
+        nearest = f"nearest: {', '.join(PREFIX + other for other in near[:5])}; " if near else ""
+        raise component.place.error(
+            f"timm has no network '{name}'{did_you_mean(architecture, known)} "
+            f"({nearest}all names: timm.list_models())"
+        )
     return name
 
 
