@@ -74,7 +74,7 @@ def run() -> None:
     Exit 0: done; 2: the input is wrong, one sentence says what; 1: something failed; 130: Ctrl-C.
     """
     # Threads that spin long while they wait slow everything down as soon as another program wants a core, and
-    # threads that never spin are slow to start. The OpenMP library reads this when torch is loaded. Images per
+    # threads that never spin are slow to start. The OpenMP library reads this when torch is loaded. Images a
     # second of a tiny network with two threads, machine idle / one core taken: spinning as usual 1400 / 250,
     # never 800 / 590, for a short time 1140 / 460.
     if "OMP_WAIT_POLICY" not in os.environ:
