@@ -1,6 +1,6 @@
-"""What all tests share:
+"""What all tests share.
 
-the folder of real pictures, tiny pictures, one trained model, and a clean slate for warnings.
+The folder of real pictures, tiny pictures, one trained model, and a clean slate for warnings.
 """
 
 from __future__ import annotations

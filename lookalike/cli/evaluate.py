@@ -16,7 +16,7 @@ def evaluate(
     if not (recipe.weights or recipe.arch.get("Backbone", {}).get("pretrained")):
         logger.warning(
             f"{recipe.name} names no weights: random ones are scored; name yours with "
-            "-o Global.pretrained_model=output/RecModel/best_model"
+            f"-o Global.pretrained_model={recipe.global_.output_dir}/RecModel/best_model"
         )
     from lookalike.training import evaluate as run
 

@@ -17,7 +17,7 @@ from lookalike.core.errors import LookalikeError, UserError, did_you_mean, missi
 _VERBS = {
     "quickstart": "all of it on drawn pictures, in about three minutes; writes a report",
     "init": "looks at a folder of pictures or a list file and writes a recipe for it",
-    "check": "everything that can go wrong, before minute one",
+    "check": "what can be known beforehand: mistakes, memory, time",
     "train": "trains the model of a recipe",
     "eval": "scores a model by retrieval",
     "export": "writes the model folder of a trained model",

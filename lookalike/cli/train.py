@@ -22,6 +22,8 @@ def train(
 
     result = run(recipe)
     told = percent(result.metrics) if result.metrics else "not scored"
-    answer(asdict(result), json, f"{told}\n{result.folder}")
+    export = f"lookalike export -c {config} -o Global.pretrained_model={result.folder}/best_model"
+    next_step = "" if result.interrupted else f"\nnext: {export}"
+    answer(asdict(result), json, f"{told}\n{result.folder}{next_step}")
     if result.interrupted:
         raise typer.Exit(130)

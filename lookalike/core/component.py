@@ -1,7 +1,4 @@
-"""What a recipe says at one place:
-
-where it stands in the file, and which component it names with which arguments.
-"""
+"""What a recipe says at one place: which component it names, with which arguments, in which line."""
 
 from __future__ import annotations
 

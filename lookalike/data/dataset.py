@@ -72,6 +72,15 @@ class ImageDataset(Dataset[Sample]):
         """Choose the epoch of positions that come without one; the loader sends it along with each."""
         self.epoch = epoch
 
+    def image_shape(self) -> tuple[int, int, int] | None:
+        """(C, H, W) of what the transforms give, from the first whole picture; None where ten are broken."""
+        for index in range(min(len(self), 10)):
+            sample = self[index]
+            if "image" in sample:
+                channels, height, width = sample["image"].shape
+                return int(channels), int(height), int(width)
+        return None
+
     def fill_cache(self) -> None:
         """Decode all pictures into memory, once; without `cache: ram` nothing happens."""
         if self.cache is not None and not self.cache.places:

@@ -150,7 +150,11 @@ class Loader:
             fresh = True
             self.broken[path], self.broken_at[path] = reason, self.records.where(index)
             logger.warning("%s", self._told(path, "broken image left out: "))
-        allowed = self.dataset.max_broken_share * self.dataset.num_pictures
+        # one broken picture in a small set is left out and told, like one in a large set
+        allowed = max(
+            self.dataset.max_broken_share * self.dataset.num_pictures,
+            float(self.dataset.max_broken_share > 0),
+        )
         if fresh and len(self.broken) > allowed:
             some = "; ".join(self._told(path) for path in itertools.islice(self.broken, 5))
             more = ", …" if len(self.broken) > 5 else ""

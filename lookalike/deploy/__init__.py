@@ -1,7 +1,4 @@
-"""The model folder:
-
-export, runtimes, Embedder. The embedding half needs no torch; `lookalike.deploy.export` does.
-"""
+"""The model folder and what runs it. The Embedder needs no torch; `lookalike.deploy.export` does."""
 
 from lookalike.deploy.embedder import Embedder
 from lookalike.deploy.model_folder import ModelFolder

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,12 +13,11 @@ from torch import nn
 
 from lookalike.core.component import Place
 from lookalike.core.errors import UserError
-from lookalike.core.files import sha256
 from lookalike.deploy.embedder import Embedder
-from lookalike.deploy.export import deployed_module
+from lookalike.deploy.export import deployed_module, output_key, trained_model
 from lookalike.deploy.preprocessing import recipe_preprocess
 from lookalike.deploy.runtime import Floats
-from lookalike.model import RecModel, build_model, load_weights
+from lookalike.model import RecModel
 from lookalike.recipe import Recipe, load_recipe
 
 
@@ -31,9 +33,9 @@ class TorchRuntime:
 
 
 class LayerFeatures(nn.Module):
-    """The output of one module of a model as vectors:
+    """The output of one module of a model as vectors.
 
-    a map (N, C, H, W) is averaged over its places, tokens too.
+    A map (N, C, H, W) is averaged over its places, tokens too.
     """
 
     def __init__(self, model: RecModel, layer: str) -> None:
@@ -64,18 +66,22 @@ def embedder_of_checkpoint(
 
 def embedder_of_recipe(recipe: Recipe, *, layer: str | None = None, device: str = "cpu") -> Embedder:
     """An Embedder over the model of a recipe and the weights that `Global.pretrained_model` names."""
-    weights = recipe.weights
-    model = build_model(recipe.arch, recipe.global_.reference_behaviour, pretrained=not weights).eval()
-    if weights:
-        load_weights(model, str(weights))
+    model = trained_model(recipe, output_key(recipe))
     module: nn.Module = LayerFeatures(model, layer) if layer else deployed_module(recipe, model)
     preprocess = recipe_preprocess(recipe)
     runtime = TorchRuntime(module, torch.device(device))
     shape = preprocess.image_shape or recipe.global_.image_shape
     size = int(runtime(np.zeros((1, *shape), np.float32)).shape[1])
-    file = Path(str(weights)) / "model.safetensors" if weights else None
-    fingerprint = (
-        f"checkpoint:{sha256(file)}:{layer or ''}" if file and file.is_file() else "checkpoint:unsaved"
-    )
     binarize = None if layer else recipe.global_.feature_binarize
-    return Embedder.of(runtime, preprocess, size, binarize, fingerprint, str(weights or recipe.name))
+    kind = [layer or output_key(recipe), size, recipe.global_.feature_normalize, binarize]
+    fingerprint = _fingerprint(model, [preprocess.to_json(), kind])
+    return Embedder.of(runtime, preprocess, size, binarize, fingerprint, str(recipe.weights or recipe.name))
+
+
+def _fingerprint(model: nn.Module, described: list[Any]) -> str:
+    """Hash of all weights, the preprocessing and the kind of feature, as that of a model folder."""
+    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(value.cpu().numpy()).tobytes())
+    return f"checkpoint:{digest.hexdigest()}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
 import warnings
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from lookalike.core.errors import LookalikeError, UserError, missing_extra
 from lookalike.core.files import atomic_folder
 from lookalike.core.log import logger, warn_once
-from lookalike.deploy.model_folder import GRAPH, ModelFolder
+from lookalike.deploy.model_folder import GRAPH, MANIFEST, ModelFolder
 from lookalike.deploy.preprocessing import recipe_preprocess
 from lookalike.deploy.runtime import OnnxRuntime
 from lookalike.model import RecModel, build_model, load_weights
@@ -58,14 +59,37 @@ class Deployed(nn.Module):
         return output
 
 
-def deployed_module(recipe: Recipe, model: RecModel) -> Deployed:
-    """The module that a recipe exports:
+def output_key(recipe: Recipe) -> str:
+    """The output that is exported: `Arch.infer_output_key`, by default the feature that is scored."""
+    return str(recipe.arch.get("infer_output_key") or recipe.global_.retrieval_feature_from)
 
-    heads that no output needs are dropped, branches fused where they can be.
+
+def trained_model(recipe: Recipe, key: str) -> RecModel:
+    """The model of a recipe with its weights; all that the output `key` needs must be among them."""
+    weights = recipe.weights
+    model = build_model(recipe.arch, recipe.global_.reference_behaviour, pretrained=not weights).eval()
+    if weights:
+        parts = {"backbone": ("backbone",), "logits": ("backbone", "neck", "head")}
+        load_weights(model, weights, required=parts.get(key, ("backbone", "neck")))
+    return model
+
+
+def figures_of_checkpoint(weights: str) -> dict[str, float] | None:
+    """The figures of the epoch that a checkpoint folder holds, None where it was not scored."""
+    file = Path(weights) / "state" / "training.json"
+    if not file.is_file():
+        return None
+    history = json.loads(file.read_text(encoding="utf-8"))["history"]
+    return history[-1].get("eval") if history else None
+
+
+def deployed_module(recipe: Recipe, model: RecModel) -> Deployed:
+    """The module that a recipe exports.
+
+    Heads that no output needs are dropped, branches fused where they can be.
     """
     arch = recipe.arch
-    scored = recipe.global_.retrieval_feature_from
-    key = str(arch.get("infer_output_key") or scored)
+    scored, key = recipe.global_.retrieval_feature_from, output_key(recipe)
     if key in ("backbone", "features") and key != scored:
         warn_once(f"Arch.infer_output_key is '{key}', but Global.retrieval_feature_from scores '{scored}'")
     model = copy.deepcopy(model).float().cpu().eval()
@@ -97,16 +121,30 @@ def export(
     """
     require_paths(recipe, ("Global",))
     settings = recipe.global_
+    folder = Path(folder or settings.save_inference_dir)
+    refuse_foreign_folder(folder)
     weights = recipe.weights
-    model = build_model(recipe.arch, settings.reference_behaviour, pretrained=not weights)
+    model = trained_model(recipe, output_key(recipe))
     if weights:
-        load_weights(model, str(weights))
+        metrics = metrics or figures_of_checkpoint(weights)
     elif not (recipe.arch.get("Backbone") or {}).get("pretrained"):
         raise UserError(
             f"{recipe.name}: nothing to export, the weights would be random; name them with "
-            "-o Global.pretrained_model=output/RecModel/best_model"
+            f"-o Global.pretrained_model={Path(settings.output_dir) / 'RecModel' / 'best_model'}"
         )
-    return export_model(recipe, model, Path(folder or settings.save_inference_dir), weights, metrics)
+    return export_model(recipe, model, folder, weights, metrics)
+
+
+def refuse_foreign_folder(folder: Path) -> None:
+    """Raise UserError where an export would replace something else than an older model folder."""
+    if not folder.exists():
+        return
+    inside = {path.name for path in folder.iterdir()} if folder.is_dir() else {folder.name}
+    if foreign := sorted(inside - {MANIFEST, GRAPH, "README.md"}):
+        raise UserError(
+            f"{folder} holds other things than a model folder ({', '.join(foreign[:3])}), "
+            "which an export would remove: name another with -o Global.save_inference_dir=…"
+        )
 
 
 def export_model(

@@ -1,9 +1,8 @@
-"""The model folder: what `export` writes and everything downstream reads. No training code is needed to use
-it.
+"""The model folder: what `export` writes and everything downstream reads, without training code.
 
 inference/
-  model.onnx      the graph with its weights; its last step is the L2 normalisation where the recipe asks for
-  it model.json      preprocessing, feature size and kind, fingerprint, licence, what it was made from
+  model.onnx      the graph with its weights; it ends in L2 normalisation where the recipe asks for that
+  model.json      preprocessing, feature size and kind, fingerprint, licence, what it was made from
   README.md       the model card
 """
 

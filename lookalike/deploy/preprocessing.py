@@ -1,7 +1,4 @@
-"""The preprocessing that a recipe scores with:
-
-the one that is exported, so that what was measured is what is used.
-"""
+"""The preprocessing that a recipe scores with, which is the one that is exported."""
 
 from __future__ import annotations
 

@@ -65,9 +65,12 @@ class Gallery:
         Raises UserError when the folder exists, or the model folder is not as it was exported.
         """
         folder = Path(folder)
-        embedder = model if isinstance(model, Embedder) else Embedder(model)
+        embedder = _embedder(model)
         if folder.exists():
-            raise UserError(f"{folder} exists already; add to it with 'gallery add', or choose another name")
+            raise UserError(
+                f"{folder} exists already; add to it ('gallery add', or Gallery.open in Python), or choose "
+                "another name"
+            )
         if embedder.binarize and embedder.size % 8:
             raise UserError(f"{embedder.name} gives {embedder.size} bits; a gallery needs a multiple of 8")
         embedder.verify()
@@ -95,7 +98,7 @@ class Gallery:
                 raise UserError(
                     f"{folder}: its model folder {model} is gone; name where it is now with --model"
                 )
-        embedder = model if isinstance(model, Embedder) else Embedder(model)
+        embedder = _embedder(model)
         if embedder.fingerprint != about["fingerprint"]:
             raise UserError(
                 f"{folder} was made with another model than {embedder.name} (fingerprints "
@@ -226,6 +229,13 @@ class Gallery:
             "fingerprint": self.about["fingerprint"],
             "counts": counts,
         }
+
+
+def _embedder(model: Embedder | str | Path) -> Embedder:
+    """The Embedder over a model folder, or over a training checkpoint."""
+    if isinstance(model, Embedder):
+        return model
+    return Embedder.from_checkpoint(model) if (Path(model) / "recipe.yaml").is_file() else Embedder(model)
 
 
 def _name(picture: Any) -> str:

@@ -119,9 +119,9 @@ class Store:
         return added
 
     def version(self) -> str:
-        """Changes with every change of the pictures:
+        """Changes with every change of the pictures.
 
-        ids are never given twice. `Index.version` is made of the same.
+        Ids are never given twice. `Index.version` is made of the same.
         """
         with self._reading() as connection:
             count, last = connection.execute("SELECT COUNT(*), COALESCE(MAX(id), 0) FROM pictures").fetchone()

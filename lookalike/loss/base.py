@@ -23,7 +23,7 @@ class Loss(nn.Module, ABC):
     output_key: str
     """Name of the value among the results; the reference's name."""
 
-    def __init__(self, feature_from: str) -> None:
+    def __init__(self, feature_from: str = "features") -> None:
         super().__init__()
         self.feature_from = feature_from
 

@@ -15,10 +15,10 @@ from lookalike.loss.registries import losses
 
 @losses.register("TripletAngularMarginLoss")
 class TripletAngularMarginLoss(Loss):
-    """With s = x x^T, ap_i = min_p s_ip, an_i = max_n s_in:
+    """With s = x x^T, ap_i = min_p s_ip, an_i = max_n s_in.
 
-    L = reduce_i max(0, an_i - ap_i + margin), to which `add_absolute` adds
-    absolute_loss_weight * (mean_i max(0, an_i - an_value) + mean_i max(0, ap_value - ap_i)).
+    L = reduce_i max(0, an_i - ap_i + margin), to which `add_absolute` adds absolute_loss_weight * (mean_i
+    max(0, an_i - an_value) + mean_i max(0, ap_value - ap_i)).
 
     Source: PaddleClas, PP-ShiTu V2 (batch-hard mining of https://arxiv.org/abs/1703.07737 on cosine
     similarities). Reads (N, D) from `feature_from`, L2-normalised unless `normalize_feature` is False. The

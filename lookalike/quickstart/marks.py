@@ -95,9 +95,9 @@ def draw(mark: Mark, generator: np.random.Generator, side: int) -> Picture:
 
 
 def _perspective(generator: np.random.Generator, side: int) -> NDArray[np.float64]:
-    """A view of the glyph's square:
+    """A view of the glyph's square.
 
-    turned up to 20 degrees, 55 to 90 % of the picture, corners moved by up to 9 %.
+    Turned up to 20 degrees, 55 to 90 % of the picture, corners moved by up to 9 %.
     """
     size = generator.uniform(0.55, 0.9) * side
     angle = np.deg2rad(generator.uniform(-20, 20))

@@ -54,9 +54,9 @@ def _shown(percent: float) -> str:
 
 
 def _chosen(found: list[Found]) -> list[Found]:
-    """Queries evenly out of all, and among them some that went wrong:
+    """Queries evenly out of all, and among them some that went wrong.
 
-    a report that hides them would teach nothing.
+    A report that hides them would teach nothing.
     """
     wrong = [each for each in found if each.answers and each.answers[0].label != each.label]
     right = [each for each in found if each not in wrong]

@@ -88,7 +88,7 @@ class Global(BaseModel):
     iter_per_epoch: Count | None = Field(
         None, description="Steps that count as an epoch; all batches when not given"
     )
-    update_freq: Count = Field(1, description="Batches whose gradients are summed before a step")
+    update_freq: Count = Field(1, description="Batches whose gradients are averaged into one update")
     seed: Annotated[Whole, Field(ge=0, lt=2**32)] | None = Field(
         None, description="Seed of everything that is random"
     )

@@ -1,7 +1,4 @@
-"""One self-contained HTML page:
-
-style, pictures and drawings are all inside, so that it can be mailed or kept.
-"""
+"""One self-contained HTML page: style, pictures and drawings are inside, so that it can be mailed or kept."""
 
 from __future__ import annotations
 

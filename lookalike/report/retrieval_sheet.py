@@ -1,7 +1,4 @@
-"""Queries with the pictures that were found for them, right and wrong marked:
-
-where people would rather look.
-"""
+"""Queries with the pictures that were found for them, right and wrong marked."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""Checkpoints: a folder with the weights to use and, under `state/`, all that a resumed run needs to go on
-exactly.
+"""Checkpoints: a folder with the weights to use and all that a resumed run needs to go on exactly.
 
     latest/
       model.safetensors        the weights to use: the averaged ones where the recipe has EMA
+      recipe.yaml              the recipe as it took effect
       state/
-        training.json          epoch, step, best figure and what else is plain numbers
-        training.pt            optimizer, schedule, loss scaler and random generators (tensors; read with
-        weights_only) model.safetensors      the raw weights, where the recipe has EMA loss.safetensors
-        weights of losses that have any
+        training.json          epoch, batch, best figure and what else is plain numbers
+        training.pt            optimizer, schedule, loss scaler, random generators; read with weights_only
+        model.safetensors      the raw weights, where the recipe has EMA
+        loss.safetensors       weights of losses that have any
 
 Files are written beside their place and renamed into it, so a crash leaves the older checkpoint.
 """
@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from lookalike.core import process
 from lookalike.core.errors import LookalikeError, UserError
 from lookalike.core.files import atomic_folder, recover_folder, write_json
+from lookalike.recipe import Recipe, load_recipe
 
 T = TypeVar("T")
 
@@ -163,6 +164,28 @@ def resume_folder(path: str) -> Path:
     return folder
 
 
+def changed_keys(folder: Path, recipe: Recipe) -> list[str]:
+    """Keys that differ between a checkpoint's recipe and this one, but for those that a resumed run sets."""
+    file = folder / "recipe.yaml"
+    if not file.is_file():
+        return []
+    expected = {"Global.checkpoints", "Global.output_dir", "Global.epochs", "Global.pretrained_model"}
+    before, now = _flat(load_recipe(file).to_dict()), _flat(recipe.to_dict())
+    return sorted(
+        key for key in before.keys() | now.keys() if before.get(key) != now.get(key) and key not in expected
+    )
+
+
+def _flat(values: Any, path: str = "") -> dict[str, Any]:
+    if isinstance(values, dict) and values:
+        return {
+            k: v
+            for key, value in values.items()
+            for k, v in _flat(value, f"{path}.{key}" if path else key).items()
+        }
+    return {path: values}
+
+
 def load_checkpoint(
     folder: Path, model: nn.Module, loss: nn.Module, optimizers: Any, scaler: Any, device: torch.device
 ) -> tuple[Progress, dict[str, Tensor] | None]:
@@ -192,9 +215,9 @@ def load_checkpoint(
         optimizers.load_state_dict(training["optimizers"])
         scaler.load_state_dict(training["scaler"])
     except (RuntimeError, ValueError, KeyError) as error:
-        first = str(error).strip().splitlines()[-1].strip()
+        last = str(error).strip().splitlines()[-1].strip()
         raise UserError(
-            f"Global.checkpoints: {folder} belongs to another model or optimizer than this recipe's: {first}"
+            f"Global.checkpoints: {folder} belongs to another model or optimizer than this recipe's: {last}"
         ) from None
     restore_random_state(states[process.rank()], device)
     return progress, averaged

@@ -1,7 +1,4 @@
-"""Devices and process groups:
-
-which device a run uses, and the little that its processes say to each other.
-"""
+"""Which device a run uses, and the little that its processes say to each other."""
 
 from __future__ import annotations
 
@@ -26,7 +23,15 @@ def choose_device(name: str, require_gpu: bool = False) -> torch.device:
     """
     kind, _, number = name.lower().partition(":")
     if kind in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        if number and process.world_size() > 1:
+            raise UserError(
+                f"Global.device is '{name}': with several processes each takes its own GPU, write 'gpu'"
+            )
         index = int(number) if number else process.local_rank() % torch.cuda.device_count()
+        if index >= torch.cuda.device_count():
+            raise UserError(
+                f"Global.device is '{name}', but this machine has {torch.cuda.device_count()} GPUs"
+            )
         device = torch.device("cuda", index)
         torch.cuda.set_device(device)
         return device

@@ -126,6 +126,10 @@ def check_scoring(recipe: Recipe) -> None:
     settings = recipe.global_
     build_metrics(recipe.metrics_eval)
     build_loss(recipe.loss_eval, reference_behaviour=settings.reference_behaviour)
+    if settings.start_eval_epoch > settings.epochs:
+        raise UserError(
+            f"Global.start_eval_epoch is {settings.start_eval_epoch}, but there are {settings.epochs} epochs"
+        )
     if settings.re_ranking:
         raise UserError("Global.re_ranking: re-ranking does not exist here yet; set it to False")
     if settings.eval_mode != "retrieval":
@@ -197,5 +201,5 @@ def evaluate(recipe: Recipe, **options: Any) -> Evaluation:
         benchmark = build_benchmark(recipe, training=_training_records(recipe))
         if benchmark is None:
             raise UserError(f"{recipe.name}: there is no DataLoader.Eval, nothing to score on")
-        model = assemble_model(recipe, device, recipe.weights)
+        model = assemble_model(recipe, device, recipe.weights, required=("backbone", "neck"))
         return score(model, recipe, benchmark, device, **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import time
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from lookalike.training.assembly import (
     run_folder,
     seed_everything,
     seed_of,
+    suitable_threads,
     to_device,
     training_loader,
 )
@@ -77,7 +79,7 @@ def train(recipe: Recipe) -> TrainResult:
             return Trainer(recipe, device, folder).run()
         except LookalikeError as error:
             if log is not None:
-                log.handle(logger.makeRecord(logger.name, 40, "", 0, str(error), (), None))
+                log.handle(logger.makeRecord(logger.name, logging.ERROR, "", 0, str(error), (), None))
             raise
         finally:
             if log is not None:
@@ -103,10 +105,13 @@ class Trainer:
         if self.benchmark is None:
             logger.warning("the recipe has no DataLoader.Eval: the model is trained but not scored")
 
+        shape = self.loader.dataset.image_shape()
         if resume is None:
-            self.model = assemble_model(recipe, device, recipe.weights)
+            self.model = assemble_model(recipe, device, recipe.weights, image_shape=shape)
         else:  # every weight comes from the checkpoint
-            self.model = to_device(build_model(recipe.arch, reference, pretrained=False), device)
+            built = build_model(recipe.arch, reference, pretrained=False, image_shape=shape)
+            self.model = to_device(built, device)
+        self.batch_shape = (self.loader.batch_size, *(shape or recipe.global_.image_shape))
         check_output_key(recipe, self.model)
         self.loss = build_loss(recipe.loss_train, reference_behaviour=reference).to(device)
         self.optimizers = build_optimizer(
@@ -122,6 +127,11 @@ class Trainer:
         seed_everything(seed_of(recipe) + process.rank())
         if resume is not None:
             averaged = self._resume(resume)
+        elif (folder / "latest").is_dir() and process.is_main():
+            logger.warning(
+                f"{folder} holds the checkpoints of an earlier run, which this one writes over; to go on "
+                f"with that run use -o Global.checkpoints={folder / 'latest'}, to keep it another output_dir"
+            )
         self.ema: ExponentialMovingAverage | None = None
         if recipe.ema is not None:
             self.ema = ExponentialMovingAverage(self.model, recipe.ema.decay, recipe.ema.warmup)
@@ -137,21 +147,25 @@ class Trainer:
         started = time.perf_counter()
         total = self.epochs * self.batches_per_epoch
         images, training = 0, 0.0
-        with self.stop.listening(), Tracker(self.folder, total, self.settings.tensorboard) as tracker:
+        with (
+            suitable_threads(self.recipe, self.model, self.batch_shape, self.device),
+            self.stop.listening(),
+            Tracker(self.folder, total, self.settings.tensorboard) as tracker,
+        ):
             self.tracker = tracker
             logger.info(self._introduction())
             while self.progress.epoch <= self.epochs and not self.stop.agreed():
                 images += self._epoch()
                 training += self.clock.seconds_counted
-            if not self.stop.agreed():
+            if self.progress.epoch > self.epochs:
                 self._final_score()
+        stopped_early = self.stop.signal is not None and self.progress.epoch <= self.epochs
         seconds = time.perf_counter() - started
-        if self.stop.signal is not None:
+        if stopped_early:
             where = f"epoch {self.progress.epoch}, batch {self.progress.batches_done}"
-            logger.warning(
-                f"stopped by {self.stop.signal} at {where}; "
-                f"go on with -o Global.checkpoints={self.folder / 'latest'}"
-            )
+            latest = self.folder / "latest"
+            go_on = f"; go on with -o Global.checkpoints={latest}" if latest.is_dir() else ""
+            logger.warning(f"stopped by {self.stop.signal} at {where}{go_on}")
         else:
             logger.info(
                 f"done in {duration(seconds)}: {spell(self.last_metrics) or 'not scored'}; {self.folder}"
@@ -165,7 +179,7 @@ class Trainer:
             metrics=self.last_metrics,
             best_metric=self.progress.best_metric,
             best_epoch=self.progress.best_epoch,
-            interrupted=self.stop.signal,
+            interrupted=self.stop.signal if stopped_early else None,
         )
 
     def _epoch(self) -> int:
@@ -270,15 +284,17 @@ class Trainer:
             metrics = self._score(self.online, epoch)
             metric = next(iter(metrics.values()))
             self.progress.history[-1]["eval"] = metrics
-            better = self.progress.best_metric is None or metric >= self.progress.best_metric
+            best = self.progress.best_metric
+            better = best is None or not math.isfinite(best) or metric >= best
             if better:
                 self.progress.best_metric, self.progress.best_epoch = metric, epoch
         self.optimizers.epoch_end(metric)
         self.progress.epoch, self.progress.batches_done = epoch + 1, 0
         self.progress.loss_sums, self.progress.loss_count = [], 0
-        self._save("latest")
+        # best_model first: after a crash between the two, `latest` does not claim a best that is not there
         if better:
-            checkpoints.copy_checkpoint(self.folder / "latest", self.folder / "best_model")
+            self._save("best_model")
+        self._save("latest")
         interval = int(self.settings.save_interval)
         if interval > 0 and epoch % interval == 0:
             checkpoints.copy_checkpoint(self.folder / "latest", self.folder / f"epoch_{epoch}")
@@ -347,6 +363,17 @@ class Trainer:
         self.progress, averaged = checkpoints.load_checkpoint(
             folder, self.model, self.loss, self.optimizers, self.precision.scaler, self.device
         )
+        kept = folder.parent / "best_model"
+        if kept.is_dir() and folder.parent.resolve() != self.folder.resolve():
+            checkpoints.copy_checkpoint(kept, self.folder / "best_model")
+        if self.progress.epoch > self.epochs:
+            logger.warning(
+                f"{folder} is trained to epoch {self.progress.epoch - 1} already and Global.epochs is "
+                f"{self.epochs}: nothing is trained"
+            )
+        changed = checkpoints.changed_keys(folder, self.recipe)
+        if changed:
+            logger.warning(f"since {folder} was written these keys changed: {', '.join(changed)}")
         logger.info(
             f"resumed from {folder}: epoch {self.progress.epoch}, batch {self.progress.batches_done}, "
             f"best {self.progress.best_metric if self.progress.best_metric is not None else 'not yet known'}"

@@ -251,3 +251,29 @@ def test_the_fingerprint_is_of_weights_and_preprocessing(trained: Path, tmp_path
     assert sha256(tmp_path / "model.onnx")
     with pytest.raises(UserError, match="do not fit the fingerprint"):
         again.verify()
+
+
+def test_an_export_never_removes_other_things(pictures: Path, trained: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "my pictures"
+    mine.mkdir()
+    (mine / "a.jpg").write_bytes(b"picture")
+    recipe = Recipe.from_dict(recipe_values(pictures, tmp_path))
+    recipe.global_.pretrained_model = str(trained / "RecModel" / "best_model")
+    with pytest.raises(UserError, match="holds other things than a model folder"):
+        export(recipe, mine)
+    assert (mine / "a.jpg").read_bytes() == b"picture"
+
+
+def test_the_model_folder_keeps_the_figures_of_its_checkpoint(trained: Path) -> None:
+    assert set(ModelFolder.open(trained / "inference").metrics) == {"recall1", "recall2", "mAP"}
+
+
+def test_weights_that_leave_the_feature_random_are_refused(
+    pictures: Path, trained: Path, tmp_path: Path
+) -> None:
+    values = recipe_values(pictures, tmp_path)
+    values["Arch"]["Neck"]["class_num"] = values["Arch"]["Head"]["embedding_size"] = 8
+    recipe = Recipe.from_dict(values)
+    recipe.global_.pretrained_model = str(trained / "RecModel" / "best_model")
+    with pytest.raises(UserError, match=r"weights that this model computes with .*neck\.fc"):
+        export(recipe, tmp_path / "out")

@@ -13,7 +13,9 @@ from safetensors.torch import load_file
 from lookalike import Recipe, evaluate, train
 from lookalike.core.errors import LookalikeError, UserError
 from lookalike.core.log import forget_warnings
+from lookalike.training import assembly
 from lookalike.training.precision import StaticScaler
+from lookalike.training.trainer import Trainer
 from tests.tiny import recipe_values
 
 
@@ -201,3 +203,55 @@ def test_scale_of_float16(dynamic: bool) -> None:
         scaler.update()
     assert scaler.get_scale() == (64.0 if dynamic else 128.0)
     assert float(weight.detach()) == pytest.approx(0.8)  # the update that overflowed was left out
+
+
+def test_tiny_networks_get_one_thread_for_the_run_only(
+    pictures: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    seen: list[int] = []
+    own = Trainer._epoch
+
+    def epoch(self: Trainer) -> int:
+        seen.append(torch.get_num_threads())
+        return own(self)
+
+    monkeypatch.setattr(Trainer, "_epoch", epoch)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        train(Recipe.from_dict(_values(pictures, tmp_path / "tiny", epochs=1)))
+        assert torch.get_num_threads() == 2
+        monkeypatch.setattr(assembly, "SMALL_WORK", 1.0)
+        train(Recipe.from_dict(_values(pictures, tmp_path / "large", epochs=1)))
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [1, 2]
+
+
+def test_an_earlier_run_is_told_before_it_is_written_over(
+    pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(Recipe.from_dict(_values(pictures, tmp_path, epochs=1)))
+    assert "earlier run" not in caplog.text
+    train(Recipe.from_dict(_values(pictures, tmp_path, epochs=1)))
+    assert "holds the checkpoints of an earlier run" in caplog.text
+
+
+def test_a_resumed_run_names_what_changed(
+    pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(Recipe.from_dict(_values(pictures, tmp_path, epochs=1)))
+    values = _values(pictures, tmp_path, epochs=1, checkpoints=str(tmp_path / "RecModel/latest"))
+    values["Optimizer"]["lr"]["learning_rate"] = 0.5
+    train(Recipe.from_dict(values))
+    assert "these keys changed: Optimizer.lr.learning_rate" in caplog.text
+    assert "is trained to epoch 1 already and Global.epochs is 1" in caplog.text
+
+
+def test_parts_that_do_not_fit_are_one_sentence(pictures: Path, tmp_path: Path) -> None:
+    values = _values(pictures, tmp_path)
+    values["Arch"]["Backbone"] = {"name": "Conv4", "pool": "none"}
+    values["Arch"]["Neck"]["embedding_size"] = 77
+    with pytest.raises(UserError, match=r"Neck \(FC\) takes 77 features, but .*Backbone \(Conv4\) gives 256"):
+        train(Recipe.from_dict(values))

@@ -67,14 +67,14 @@ class LoadReport:
         return "\n".join(lines)
 
 
-def load_weights(model: nn.Module, source: str | Path) -> LoadReport:
+def load_weights(model: nn.Module, source: str | Path, required: tuple[str, ...] = ()) -> LoadReport:
     """Load `.pdparams`, `.safetensors`, `.pth` or `.pt`, a checkpoint folder or an address into a model.
 
     The file may hold the whole model or its backbone alone, in the reference's layout or ours or timm's. What
     has another shape or does not exist is left out and told in the log; weights behind the stop layer are
-    left out silently.
+    left out silently. `required` names the parts (`backbone`, `neck`, `head`) that must be whole.
 
-    Raises UserError when nothing fits, and for a file that cannot be read.
+    Raises UserError when nothing fits, when a required part is not whole, and for a file that cannot be read.
     """
     path = find_weights(source)
     name = str(source)
@@ -94,6 +94,12 @@ def load_weights(model: nn.Module, source: str | Path) -> LoadReport:
     if not report.matched:
         raise UserError(
             f"{name}: no weight of the file fits the model; it holds {_some(state)}, the model {_some(own)}"
+        )
+    absent = [*report.missing, *(key for key, _, _ in report.mismatched)]
+    if lacking := [key for key in absent if key.split(".")[0] in required]:
+        raise UserError(
+            f"{name}: {len(lacking)} weights that this model computes with are not in the file or of another "
+            f"shape ({', '.join(lacking[:3])}, …): use the weights that belong to the recipe"
         )
     (logger.info if report.complete else logger.warning)("%s", report.table())
     return report
