@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -15,8 +17,8 @@ from lookalike.core.files import atomic_file
 from lookalike.doctor.choices import Choices, choose
 from lookalike.doctor.copies import same_content
 from lookalike.doctor.recipe_text import Facts, duration, recipe_text
-from lookalike.doctor.source import read_source, relative_to
-from lookalike.doctor.split import MIN_CLASSES, Split, split
+from lookalike.doctor.source import is_table, read_source, relative_to
+from lookalike.doctor.split import MIN_CLASSES, Split, split, too_few_to_score
 from lookalike.doctor.survey import Survey, survey
 from lookalike.images import Records, write_list
 from lookalike.recipe import load_recipe, shipped_folder
@@ -26,7 +28,10 @@ _PARTS = ("train", "validation", "query", "gallery")
 
 @dataclass(frozen=True)
 class InitResult:
-    """What `init_recipe` found and wrote. `splits`: pictures and classes of each part."""
+    """What `init_recipe` found and wrote. `splits`: pictures and classes of each part.
+
+    `next`: the commands from here to a gallery.
+    """
 
     recipe: str
     lists: dict[str, str]
@@ -40,6 +45,7 @@ class InitResult:
     picture_sizes: dict[str, Any]
     broken: list[dict[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    next: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -65,8 +71,7 @@ class InitResult:
             f"{duration(self.minutes_on_two_cores)} on two CPU cores",
             "",
             "next:",
-            f"  lookalike check -c {_shell(self.recipe)}",
-            f"  lookalike train -c {_shell(self.recipe)}",
+            *(f"  {command}" for command in self.next),
         ]
         return "\n".join(lines)
 
@@ -116,7 +121,6 @@ def init_recipe(
     counts = {part: _count(numbered, parts.parts()[part]) for part in lists}
     facts = Facts(
         data=str(data),
-        stem=recipe_path.stem,
         schema=_schema(recipe_path),
         pictures=len(records),
         classes=records.num_classes,
@@ -144,12 +148,38 @@ def init_recipe(
         },
         broken=broken,
         warnings=warnings,
+        next=_next(recipe_path, Path(data), top, lists),
     )
+
+
+def _next(recipe: Path, data: Path, root: Path, lists: dict[str, Path]) -> list[str]:
+    """The commands that check, train and export the recipe, and make a gallery of the pictures."""
+    if data.is_dir():
+        pictures = [str(data)]
+    else:  # a table is no list: its gallery part is one
+        listed = lists["gallery"] if is_table(data) else data
+        pictures = ["--list", str(listed), "--root", str(root)]
+    weights = "Global.pretrained_model=output/RecModel/best_model"
+    commands = [
+        ["check", "-c", str(recipe)],
+        ["train", "-c", str(recipe)],
+        ["export", "-c", str(recipe), "-o", weights],
+        ["gallery", "create", f"{recipe.stem}.gallery", "--model", "inference", *pictures],
+    ]
+    return [shlex.join(["lookalike", *command]) for command in commands]
 
 
 def _refuse_overwriting(recipe: Path, folder: Path, force: bool) -> None:
     if recipe.suffix not in (".yaml", ".yml"):
         raise UserError(f"-o {recipe}: a recipe is a YAML file; name it {recipe.with_suffix('.yaml')}")
+    place = next(folder for folder in recipe.absolute().parents if folder.exists())
+    try:
+        tempfile.TemporaryFile(dir=place).close()  # permissions alone do not tell
+    except OSError as error:
+        raise UserError(
+            f"-o {recipe}: nothing can be written into {place} ({error.strerror}); "
+            "choose another folder with -o"
+        ) from None
     there = [str(path) for path in (recipe, folder) if path.exists()]
     if there and not force:
         raise UserError(
@@ -207,6 +237,9 @@ def _told_of_split(parts: Split, records: Records) -> list[str]:
     if lone:
         where = "trained on or stand in the gallery" if parts.by_class else "only trained on"
         warnings.append(f"{lone} classes have one picture: they are {where}")
+    few = too_few_to_score(*_count(records, parts.query))
+    if few:
+        warnings.append(few)
     return warnings
 
 
@@ -267,7 +300,3 @@ def _write(
     with atomic_file(recipe, "w") as file:
         file.write(recipe_text(facts, choices))
     load_recipe(recipe)  # what was written must be a recipe
-
-
-def _shell(path: str) -> str:
-    return f"'{path}'" if " " in path else path

@@ -12,6 +12,7 @@ from lookalike.core.component import Component
 from lookalike.core.errors import UserError
 from lookalike.doctor.findings import Report, listed
 from lookalike.doctor.sets import Block, Sets
+from lookalike.doctor.split import too_few_to_score
 from lookalike.images import Records, check_labels
 from lookalike.recipe import Recipe
 
@@ -31,6 +32,10 @@ def check_classes(recipe: Recipe, sets: Sets, report: Report) -> None:
             _shared_classes(name, train, query.records, report)
         if query.records is not None and gallery.records is not None:
             _positives(name, query, gallery, report)
+        if name == "Eval" and query.records is not None:
+            few = too_few_to_score(len(query.records), query.records.num_classes)
+            if few:
+                report.doubtful("queries", f"{name}: {few}")
 
 
 def _training_labels(recipe: Recipe, train: Records, report: Report) -> None:

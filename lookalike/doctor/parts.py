@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -14,6 +13,7 @@ from lookalike.core.component import Component
 from lookalike.core.errors import LookalikeError
 from lookalike.data import build_transforms
 from lookalike.doctor.findings import Report
+from lookalike.doctor.weights import backbone_from_file, exists, tell_address
 from lookalike.evaluation import build_metrics
 from lookalike.images import Preprocess
 from lookalike.loss import build_loss
@@ -48,7 +48,7 @@ def _model(recipe: Recipe, report: Report) -> RecModel | None:
         return None
     channels, height, width = recipe.global_.image_shape
     reference = recipe.global_.reference_behaviour
-    local = _local_weights(recipe, report)
+    local = backbone_from_file(recipe, report)
     try:
         model = build_model(arch, reference, pretrained=local, image_shape=(channels, height, width))
         size = model.embedding_size((channels, height, width))
@@ -66,7 +66,9 @@ def _model(recipe: Recipe, report: Report) -> RecModel | None:
         return None
     report.right("model", _described(arch, model, size))
     weights = recipe.global_.pretrained_model
-    if isinstance(weights, str) and weights and "://" not in weights and _exists(weights):
+    if isinstance(weights, str) and "://" in weights:
+        tell_address("Global.pretrained_model", "these weights", weights, report)
+    elif isinstance(weights, str) and weights and exists(weights):
         with report.catch("weights"):
             loaded = load_weights(model, weights)
             (report.right if not loaded.missing else report.doubtful)(
@@ -93,31 +95,6 @@ def _model_piece_by_piece(arch: Mapping[str, Any], reference: bool, report: Repo
     if arch.get("Head"):
         with report.catch("model"):
             build_head(arch["Head"], reference_behaviour=reference)
-
-
-def _local_weights(recipe: Recipe, report: Report) -> bool:
-    """Whether the backbone's weights are a file that can be read here; others are told and not fetched."""
-    backbone = recipe.arch.get("Backbone")
-    wanted = backbone.get("pretrained") if isinstance(backbone, Mapping) else None
-    if not wanted:
-        return False
-    if isinstance(wanted, str) and "://" not in wanted:
-        return _exists(wanted)
-    whence = wanted if isinstance(wanted, str) else "where the network's authors publish them"
-    name = Component.of(backbone).name
-    report.right(
-        "weights",
-        f"Arch.Backbone.pretrained: those of {name} are fetched when training starts, from {whence}; not "
-        f"looked "
-        "at here",
-    )
-    return False
-
-
-def _exists(path: str) -> bool:
-    return any(
-        Path(f"{path}{suffix}").exists() for suffix in ("", ".pdparams", ".safetensors", ".pth", ".pt")
-    )
 
 
 def _losses(recipe: Recipe, report: Report) -> nn.Module | None:

@@ -18,7 +18,6 @@ class Facts:
     """
 
     data: str
-    stem: str
     schema: str | None
     pictures: int
     classes: int
@@ -98,7 +97,7 @@ def _global(facts: Facts, choices: Choices) -> list[str]:
     scored = "Validation" if "validation" in facts.lists else "Eval"
     return [
         "Global:",
-        f"  output_dir: {quoted(f'./output/{facts.stem}')}   # checkpoints and logs",
+        "  output_dir: ./output  # checkpoints and logs; runs side by side need one each",
         "  device: auto                 # a GPU where there is one, else the CPU",
         f"  seed: {facts.seed}",
         f"  epochs: {choices.epochs}  # about {duration(choices.minutes)} on two CPU cores; `lookalike "
@@ -106,8 +105,9 @@ def _global(facts: Facts, choices: Choices) -> list[str]:
         "  save_interval: 0             # keep `latest` and `best_model` only",
         f"  eval_interval: {every}  # epochs between two scores of {scored}",
         "  print_batch_step: 10",
-        f"  image_shape: [3, {choices.size}, {choices.size}]",
-        f"  save_inference_dir: {quoted(f'./inference/{facts.stem}')}   # what `lookalike export` writes",
+        f"  image_shape: [3, {choices.size}, {choices.size}]  # another size: init again with --size, as it "
+        f"stands in several places",
+        "  save_inference_dir: ./inference  # what `lookalike export` writes",
         "  eval_mode: retrieval         # each query searches the gallery",
         "",
     ]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lookalike.core.errors import UserError
-from lookalike.images import Records, read_records
+from lookalike.images import IMAGE_SUFFIXES, Records, read_records
 
 _TABLES = (".csv", ".tsv", ".parquet", ".pq")
 _PARTS = frozenset(("train", "training", "val", "valid", "validation", "test", "testing", "query", "gallery"))
@@ -35,7 +35,12 @@ def read_source(
             f"{data} does not exist; give a folder with a folder for each class, a list file with lines "
             "'path label', or a CSV or Parquet table"
         )
-    if data.suffix.lower() in _TABLES:
+    if data.suffix.lower() in IMAGE_SUFFIXES:
+        raise UserError(
+            f"{data} is a picture, not a folder or list of pictures; give a folder with a folder for each "
+            "class, a list file with lines 'path label', or a CSV or Parquet table"
+        )
+    if is_table(data):
         section: dict[str, Any] = {
             "name": "TableDataset",
             "table": str(data),
@@ -51,6 +56,11 @@ def read_source(
         if Path(from_here.paths[0]).exists():
             return from_here, Path()
     return records, folder
+
+
+def is_table(data: str | Path) -> bool:
+    """Whether a file is read as a table with named columns."""
+    return Path(data).suffix.lower() in _TABLES
 
 
 def _folder(data: Path) -> Records:

@@ -25,6 +25,8 @@ from lookalike.core.errors import UserError
 VALIDATION_SHARE, TEST_SHARE, QUERY_SHARE = 0.1, 0.2, 1 / 3
 MIN_CLASSES = 8
 """Fewer classes with two pictures than this are not held out; their pictures are divided."""
+ENOUGH_CLASSES, ENOUGH_QUERIES = 5, 50
+"""Figures of fewer than these change much with the draw."""
 
 
 @dataclass
@@ -65,6 +67,16 @@ def split(labels: np.ndarray, seed: int = 0) -> Split:
     for own in parts.parts().values():
         own.sort()
     return parts
+
+
+def too_few_to_score(queries: int, classes: int) -> str | None:
+    """A sentence where figures of so many queries of so many classes say little."""
+    if queries >= ENOUGH_QUERIES and classes >= ENOUGH_CLASSES:
+        return None
+    told = f"{queries} queries of {classes} class{'' if classes == 1 else 'es'}"
+    if queries < ENOUGH_QUERIES:
+        return f"{told}: one query is {100 / max(queries, 1):.0f} points; figures say little"
+    return f"{told}: one class is {100 / max(classes, 1):.0f} % of them; figures say little"
 
 
 def _by_class(members: dict[int, list[int]], several: list[int], rng: np.random.Generator) -> Split:

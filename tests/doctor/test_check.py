@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 from lookalike.doctor import check_recipe
+from lookalike.model.weights.sources import download
 from tests.tiny import TRAIN_CLASSES, recipe_values
 
 
@@ -192,12 +194,35 @@ def test_weights_are_told_and_not_fetched(
         raise AssertionError("check went to the network")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
-    values["Arch"]["Backbone"] = {"name": "timm/lcnet_035", "pretrained": True}
+    for name in ("HF_HOME", "HF_HUB_CACHE", "TORCH_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "cache"))
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    values["Arch"]["Backbone"] = {"name": "timm/lcnet_050", "pretrained": True}
     del values["Arch"]["BackboneStopLayer"]
     values["Arch"]["Neck"]["embedding_size"] = 1280
     report = checked(values, tmp_path)
     assert report.ok, report.text()
-    assert "fetched when training starts" in report.text()
+    told = [text for text in report.warnings if "fetched when training starts" in text]
+    assert len(told) == 1
+    assert "-o Arch.Backbone.pretrained=FILE" in told[0]
+    address = "https://example.org/net.pdparams"
+    kept = (
+        tmp_path / "cache" / "lookalike" / f"{hashlib.sha256(address.encode()).hexdigest()[:12]}-net.pdparams"
+    )
+    values["Global"]["pretrained_model"] = address
+    assert any(address in text for text in checked(values, tmp_path).warnings)
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"")
+    assert download(address) == kept, "the name that the cache gives"
+    text = checked(values, tmp_path).text()
+    assert "✓ weights" in text
+    assert str(kept) in text
+    del values["Global"]["pretrained_model"]
+    values["Arch"]["Backbone"]["name"] = "timm/lcnet_035"
+    assert any("no published" in text for text in checked(values, tmp_path).problems)
+    values["Arch"]["Backbone"]["name"] = "timm/lcnet_050"
     report = checked(values, tmp_path, "Global.pretrained_model=nowhere/best_model")
     assert any("-o Global.pretrained_model=" in text for text in report.problems)
 
@@ -216,7 +241,8 @@ def test_query_and_gallery_of_one_list(values: dict[str, Any], pictures: Path, t
     put_list(values, "query", tmp_path, a_list(pictures, "gallery"))
     report = checked(values, tmp_path)
     assert report.ok
-    assert report.warnings == [], "the query's own file is passed over and no copy"
+    (few,) = report.warnings  # the query's own file is passed over and no copy
+    assert "15 queries of 3 classes: one query is 7 points" in few
     lines = a_list(pictures, "gallery")
     source = pictures / "pictures" / lines[0].split("\t")[0]
     (tmp_path / "copy.png").write_bytes(source.read_bytes())

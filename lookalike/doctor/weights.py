@@ -1,0 +1,102 @@
+"""The pretrained weights that a recipe asks for: a file, or something that training would have to fetch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlparse
+
+from lookalike.core.component import Component
+from lookalike.doctor.findings import Report
+from lookalike.model.weights.sources import cache_folder, find_weights, is_url
+from lookalike.model.weights.urls import pretrained_url
+from lookalike.recipe import Recipe
+
+
+def backbone_from_file(recipe: Recipe, report: Report) -> bool:
+    """Whether the backbone's weights are a file that can be read here. Others are told, and not fetched."""
+    backbone = recipe.arch.get("Backbone")
+    wanted = backbone.get("pretrained") if isinstance(backbone, Mapping) else None
+    if not wanted or not isinstance(wanted, (bool, str)):
+        return False
+    if isinstance(wanted, str) and "://" not in wanted:
+        return exists(wanted)
+    component = Component.of(backbone, "Arch.Backbone")
+    key, what = "Arch.Backbone.pretrained", f"the weights of {component.name}"
+    if isinstance(wanted, str):
+        tell_address(key, what, wanted, report)
+    elif component.name.startswith("timm/"):
+        _tell_timm(key, what, component.name.removeprefix("timm/"), report)
+    else:
+        options = {
+            "ssld": bool(component.arguments.get("use_ssld")),
+            "ssld_stage1": bool(component.arguments.get("use_ssld_stage1_pretrained")),
+        }
+        with report.catch("weights"):
+            address = pretrained_url(component.name, place=component.place, **options)
+            tell_address(key, what, address, report)
+    return False
+
+
+def exists(path: str) -> bool:
+    """Whether there is such a file, with the suffix of a file of weights or without."""
+    return any(
+        Path(f"{path}{suffix}").exists() for suffix in ("", ".pdparams", ".safetensors", ".pth", ".pt")
+    )
+
+
+def tell_address(key: str, what: str, address: str, report: Report) -> None:
+    """Whether the weights behind an address were fetched before."""
+    _tell(key, what, address, _downloaded(address), report)
+
+
+def _tell(key: str, what: str, whence: str, kept: Path | None, report: Report) -> None:
+    if kept is not None:
+        report.right("weights", f"{key}: {what} were fetched before, they are in {kept}; not looked at here")
+        return
+    report.doubtful(
+        "weights",
+        f"{key}: {what} are not on this machine: they are fetched when training starts, from {whence}; "
+        f"where that cannot be reached, name a local file: -o {key}=FILE",
+    )
+
+
+def _downloaded(address: str) -> Path | None:
+    """The file that `download` would not fetch again."""
+    if not is_url(address):
+        return None
+    plain = address.partition("#")[0]
+    begin = hashlib.sha256(plain.encode()).hexdigest()[:12]
+    name = Path(urlparse(plain).path).name or "weights"
+    kept = cache_folder() / f"{begin}-{name}"
+    return find_weights(kept) if kept.is_file() else None
+
+
+def _tell_timm(key: str, what: str, name: str, report: Report) -> None:
+    import timm
+
+    published = timm.get_pretrained_cfg(name)
+    if published is None:
+        return  # the network is unknown, which building it tells
+    if not published.has_weights:
+        report.wrong("weights", f"{key}: timm knows no published {what}; give a file, or False")
+        return
+    hub = published.hf_hub_id
+    if hub:
+        from huggingface_hub import try_to_load_from_cache
+
+        repository, _, revision = hub.partition("@")
+        names = [published.hf_hub_filename] if published.hf_hub_filename else []
+        for file in names or ["model.safetensors", "pytorch_model.bin"]:
+            found = try_to_load_from_cache(repository, file, revision=revision or None)
+            if isinstance(found, str):
+                _tell(key, what, hub, Path(found), report)
+                return
+        _tell(key, what, f"huggingface.co/{repository}", None, report)
+        return
+    from torch.hub import get_dir
+
+    address = str(published.url)
+    kept = Path(get_dir()) / "checkpoints" / Path(urlparse(address).path).name
+    _tell(key, what, address, kept if kept.is_file() else None, report)
