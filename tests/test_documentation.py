@@ -51,3 +51,8 @@ def test_links_inside_the_repository_lead_somewhere(page: Path) -> None:
 def test_python_blocks_are_python(page: Path) -> None:
     for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
         ast.parse(block)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_nothing_is_left_to_fill_in(page: Path) -> None:
+    assert not re.search(r"@[A-Z]{3,}@", page.read_text(encoding="utf-8"))
