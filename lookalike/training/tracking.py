@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+from rich.text import Text
+
 from lookalike.core import process
 from lookalike.core.errors import missing_extra
 from lookalike.core.log import logger
@@ -110,31 +112,30 @@ class Tracker:
             self.writer = SummaryWriter(str(folder / "tensorboard"))
         self.total = total_batches
         self._bar: Any = None
+        self._live: Any = None
         self._task: Any = None
+        self._figures = Text()
 
     def __enter__(self) -> Tracker:
         if self.live:
-            from rich.console import Console
+            from rich.console import Console, Group
+            from rich.live import Live
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
             self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=20),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[figures]}"),
-                console=Console(stderr=True),
-                transient=True,
+                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
             )
-            self._task = self._bar.add_task("train", total=self.total, figures="")
-            self._bar.start()
+            self._task = self._bar.add_task("train", total=self.total)
+            # the figures stand in a line of their own, which a narrow terminal wraps
+            self._live = Live(Group(self._bar, self._figures), console=Console(stderr=True), transient=True)
+            self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        if self._live is not None:
+            self._live.stop()
         if self.writer is not None:
             self.writer.close()
 
@@ -143,13 +144,11 @@ class Tracker:
     ) -> None:
         """Move the bar; `done` counts the batches of the whole run."""
         if self._bar is not None:
-            figures = (
-                f"{spell(losses)}  lr {lr:.2e}  {clock.images_per_second:.0f} images/s, "
+            self._figures.plain = (
+                f"{spell(losses)}, lr {lr:.2e}, {clock.images_per_second:.0f} images/s, "
                 f"{100 * clock.reader_share:.0f} % waiting for pictures"
             )
-            self._bar.update(
-                self._task, completed=done, description=f"epoch {epoch}/{epochs}", figures=figures
-            )
+            self._bar.update(self._task, completed=done, description=f"epoch {epoch}/{epochs}")
 
     def lines(self, epoch: int, epochs: int, batch: int, batches: int, lr: float, losses: dict[str, float],
               clock: Clock, iteration: int) -> None:  # fmt: skip
