@@ -35,7 +35,8 @@ def test_train_eval_export_go_hand_in_hand(command: Command, recipe_file: Path, 
     # once more into the folder that is there: the log goes on, the checkpoints are those of the new run
     again = command("train", "-c", recipe_file, "-o", "epochs=1", "-o", "seed=5")
     assert again.code == 0
-    assert again.out.splitlines()[-1] == str(best.parent)
+    assert again.out.splitlines()[-2] == str(best.parent)
+    assert again.out.splitlines()[-1].endswith(f"-o Global.pretrained_model={best}")
     assert "recall1 " in again.out
     log = (best.parent / "train.log").read_text(encoding="utf-8")
     assert log.count("[Train][Epoch 1/1][Avg]") == 2
