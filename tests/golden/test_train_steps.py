@@ -113,8 +113,14 @@ class Numbers:
     run: Run
 
 
-def _numbers(case: dict[str, Any], expected: dict[str, np.ndarray], disturbance: int = 0) -> Numbers:
+def numbers(
+    case: dict[str, Any], expected: dict[str, np.ndarray], disturbance: int = 0, double: bool = False
+) -> Numbers:
+    """One whole run: on pictures disturbed by one rounding, or in float64, where that is asked for."""
     run = Run(case)
+    kind = torch.float64 if double else torch.float32
+    run.model.to(kind)
+    run.loss.to(kind)
     run.model.train()
     before = run.state()
     weights = golden.weightgen()
@@ -128,7 +134,7 @@ def _numbers(case: dict[str, Any], expected: dict[str, np.ndarray], disturbance:
         golden.assert_close(
             run.optimizers.learning_rate, expected["out/lr"][step], 1e-6, 1e-12, f"rate {step}"
         )
-        values, norms = run.step(images, torch.from_numpy(expected["in/labels"][step]))
+        values, norms = run.step(images.to(kind), torch.from_numpy(expected["in/labels"][step]))
         losses.append(list(values.values()))
         gradients = gradients or norms
     after = run.state()
@@ -142,7 +148,7 @@ def _numbers(case: dict[str, Any], expected: dict[str, np.ndarray], disturbance:
     )
 
 
-def _deviation(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
+def deviation(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
     """Relative to the expected number, or to a thousandth of the largest where that is more."""
     size = np.abs(expected)
     return np.asarray(np.abs(found - expected) / np.maximum(size, 1e-3 * size.max()))
@@ -156,26 +162,26 @@ def test_train_steps(case: dict[str, Any]) -> None:
     pictures makes here. Asserted without that: losses at step 0, rates, and half of the gradients.
     """
     expected = golden.under(golden.arrays("train_steps"), case["id"])
-    ours = _numbers(case, expected)
-    others = [_numbers(case, expected, seed + 1) for seed in range(DISTURBED)]
+    ours = numbers(case, expected)
+    others = [numbers(case, expected, seed + 1) for seed in range(DISTURBED)]
     assert set(ours.names) == {n.removeprefix("out/") for n in expected if n.startswith("out/")} - {"lr"}
 
     losses = np.stack([expected[f"out/{name}"] for name in ours.names], axis=1)
     golden.assert_close(ours.losses[0], losses[0], FIRST_LOSS, 1e-6, "losses at step 0")
-    apart = np.max([_deviation(other.losses, ours.losses).max(axis=1) for other in others], axis=0)
+    apart = np.max([deviation(other.losses, ours.losses).max(axis=1) for other in others], axis=0)
     allowed = np.maximum(max(LATER, case["rtol"]), TIMES * np.maximum.accumulate(apart))
-    assert (_deviation(ours.losses, losses).max(axis=1) <= allowed).all(), (ours.losses, losses, allowed)
+    assert (deviation(ours.losses, losses).max(axis=1) <= allowed).all(), (ours.losses, losses, allowed)
 
     for name, least in (("gradients", FIRST_GRADIENT), ("ways", LATER)):
         found, there = getattr(ours, name), expected[_ARRAYS[name]]
         keys = case["parameters" if name == "gradients" else "delta_keys"]
         assert [k for k, a, b in zip(keys, found, there, strict=True) if (a == 0) != (b == 0)] == [], name
-        deviation = _deviation(found, there)
-        apart = np.stack([_deviation(getattr(other, name), found) for other in others])
+        off = deviation(found, there)
+        apart = np.stack([deviation(getattr(other, name), found) for other in others])
         middle = least if name == "gradients" else max(least, TIMES * float(np.median(apart)))
-        assert np.median(deviation) <= middle, name
-        worst = int(deviation.argmax())
-        assert deviation[worst] <= max(least, TIMES * apart.max()), f"{keys[worst]}: {deviation[worst]:.3g}"
+        assert np.median(off) <= middle, name
+        worst = int(off.argmax())
+        assert off[worst] <= max(least, TIMES * apart.max()), f"{keys[worst]}: {off[worst]:.3g}"
 
     moved = dict(zip(case["delta_keys"], ours.ways, strict=True))
     state, states = ours.run.state(), [other.run.state() for other in others]
