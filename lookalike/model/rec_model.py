@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lookalike.core.component import Place
 from lookalike.core.errors import UserError
 from lookalike.model.shapes import output_shape
-from lookalike.model.stop_layers import output_of
+from lookalike.model.stop_layers import layer_aliases, output_of
 
 _LAYER = Place("layer")
 
@@ -128,7 +128,7 @@ class RecModel(nn.Module):
 
         Raises UserError that lists the nearest names; `place` says who named the layer, such as `--layer`.
         """
-        known = dict(self.named_modules())
+        known = dict(self.named_modules()).keys() | layer_aliases(self).keys()
         path = re.sub(r"\[(\d+)\]", r".\1", layer)
         if path not in known and f"backbone.{path}" in known:
             layer = f"backbone.{path}"

@@ -4,6 +4,11 @@ Where the layers on the way run one after the other (all backbones of our own), 
 one is deleted. Inside a residual block, or in a network of timm, the network is traced (torch.fx) and only
 what leads to the named layer is kept. The keys of the weights stay as they were, and what is left can be
 compiled and exported.
+
+A backbone may carry `stop_layer_aliases`, a mapping from names that recipes use to layers that it has: to
+their path, or to `WHOLE_NETWORK`. The reference leaves a network whole, with a warning, when it knows no layer
+of the name; a recipe that relies on that works here because the backbone declares it. Every other unknown name
+is an error.
 """
 
 from __future__ import annotations
@@ -19,6 +24,9 @@ from lookalike.core.component import Place
 DOCUMENT_NAMES = {"flatten_0": "flatten", "adaptive_avg_pool2d_0": "avg_pool"}
 """Layer names in older documents of the reference, and what they are called in its code and here."""
 
+WHOLE_NETWORK = ""
+"""As the layer behind a name in `stop_layer_aliases`: the output of the whole network."""
+
 
 def layer_path(name: str) -> str:
     """`stages[3][1].act` → `stages.3.1.act`."""
@@ -26,15 +34,29 @@ def layer_path(name: str) -> str:
 
 
 def find_layer(module: nn.Module, name: str, place: Place | None = None, what: str = "layer") -> str:
-    """The dotted path of a named layer. Raises UserError that lists the nearest names."""
-    known = dict(module.named_modules())
+    """The dotted path of a named layer, `WHOLE_NETWORK` where a backbone says that the name means its output.
+
+    Raises UserError that lists the nearest names.
+    """
+    known, aliases = dict(module.named_modules()), layer_aliases(module)
     path = layer_path(name)
-    path = path if path in known else DOCUMENT_NAMES.get(path, path)
+    path = path if path in known or path in aliases else DOCUMENT_NAMES.get(path, path)
+    if path in aliases:
+        return aliases[path]
     if path and path in known:
         return path
     raise (place or Place()).error(
         f"there is no {what} '{name}'; nearest: {', '.join(_nearest(path, list(known)))}"
     )
+
+
+def layer_aliases(module: nn.Module) -> dict[str, str]:
+    """The aliases that a module and those inside it declare, names and layers as paths from the module."""
+    return {
+        ".".join(filter(None, (prefix, name))): ".".join(filter(None, (prefix, layer)))
+        for prefix, part in module.named_modules()
+        for name, layer in getattr(part, "stop_layer_aliases", {}).items()
+    }
 
 
 def _nearest(path: str, known: list[str]) -> list[str]:
@@ -49,6 +71,8 @@ def cut(module: nn.Module, name: str, place: Place | None = None) -> nn.Module:
     Raises UserError for a name that does not exist, and for a layer that cannot be traced.
     """
     path = find_layer(module, name, place, "layer for BackboneStopLayer")
+    if path == WHOLE_NETWORK:
+        return module
     if isinstance(module.get_submodule(path), (nn.ModuleList, nn.ModuleDict)):
         inside = ", ".join(f"{path}.{child}" for child in dict(module.get_submodule(path).named_children()))
         raise (place or Place()).error(f"'{name}' is a list of layers, name one of them: {inside}")

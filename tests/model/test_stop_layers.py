@@ -15,7 +15,7 @@ from lookalike.model import build_backbone
 from lookalike.model.backbones.pplcnet_v2 import RepDepthwiseSeparable
 from lookalike.model.backbones.resnet import ResidualBlock
 from lookalike.model.layers import DownscaleInInferDropout
-from lookalike.model.stop_layers import cut, find_layer, layer_path, output_of
+from lookalike.model.stop_layers import WHOLE_NETWORK, cut, find_layer, layer_path, output_of
 
 CONTAINERS = (nn.ModuleList, nn.ModuleDict)
 
@@ -101,6 +101,33 @@ def test_names() -> None:
         UserError, match=r"is a list of layers, name one of them: stages\.2\.0\.dw_conv_list\.0"
     ):
         cut(build_backbone("PPLCNetV2_small"), "stages[2][0].dw_conv_list")
+
+
+class Aliased(nn.Sequential):
+    """A network that says what two names mean which it has no layer for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3)
+        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1))
+        self.fc = nn.Linear(4, 2)
+        self.stop_layer_aliases = {"flatten": WHOLE_NETWORK, "avg_pool": "pool.0"}
+
+
+def test_names_that_a_backbone_declares() -> None:
+    images = torch.randn(2, 3, 8, 8)
+    net = Aliased()
+    whole, pooled = net(images), net.pool[0](net.stem(images))
+    for name in ("flatten", "flatten_0"):
+        assert torch.equal(output_of(net, images, name), whole)
+        assert cut(net, name) is net
+    model = nn.ModuleDict({"backbone": net})
+    assert find_layer(model, "backbone.flatten") == "backbone"
+    assert find_layer(model, "backbone.avg_pool") == "backbone.pool.0"
+    assert torch.equal(output_of(net, images, "adaptive_avg_pool2d_0"), pooled)
+    assert torch.equal(cut(net, "avg_pool")(images), pooled)
+    with pytest.raises(UserError, match="there is no layer"):
+        cut(Aliased(), "flaten")
 
 
 def test_looking_at_a_layer() -> None:
