@@ -1,4 +1,4 @@
-"""Heads with a margin: class scores from the cosine between an embedding and the weight of each class.
+"""Heads: class scores from the cosine between an embedding and the weight of each class, with a margin.
 
 With labels and in training they give scaled scores in which the own class is made harder; otherwise the plain
 cosine. The weight is stored (classes, embedding), one row a class.
@@ -139,3 +139,71 @@ class CircleMargin(MarginHead):
         own = (1.0 + self.margin - own).relu().detach() * (own - (1.0 - self.margin))
         others = (cosine + self.margin).relu().detach() * (cosine - self.margin)
         return others.scatter(1, labels, own) * self.scale
+
+
+@heads.register("AdaMargin")
+class AdaMargin(nn.Module):
+    """An angular and an additive margin that share by the length of an embedding (a measure of its quality).
+
+    s * (cos(θ - m z) - (m + m z)) for the own class, its angle kept in 0.001 … π - 0.001; s * cos θ for the
+    others. z = clip(h * (|x| - mean) / (std + 1e-3), -1, 1) gets no gradient; |x| is clipped to 0.001 … 100.
+    Mean and standard deviation are running ones, in which a training batch has the share `t_alpha`.
+    Source: AdaFace, https://arxiv.org/abs/2204.00964.
+
+    At eval and without labels it gives the plain cosine and its buffers stay; so they do for a batch of one
+    sample, which has no deviation. The reference has no form for eval: given labels it adds the margin and
+    moves its buffers there too, and without labels it fails. `reference_behaviour` does the former.
+    """
+
+    transposed_in_reference = ("kernel",)
+    # files of the reference hold `t` beside them; nothing reads it, there or here
+    t: Tensor
+    batch_mean: Tensor
+    batch_std: Tensor
+
+    def __init__(
+        self,
+        embedding_size: int = 512,
+        class_num: int = 70722,
+        m: Number = 0.4,
+        h: Number = 0.333,
+        s: Number = 64.0,
+        t_alpha: Number = 1.0,
+        reference_behaviour: bool = False,
+    ) -> None:
+        super().__init__()
+        self.in_features, self.class_num = embedding_size, class_num
+        self.m, self.h, self.s, self.t_alpha = m, h, s, t_alpha
+        self.reference_behaviour = reference_behaviour
+        self.kernel = nn.Parameter(unit(torch.empty(class_num, embedding_size).uniform_(-1.0, 1.0)))
+        self.register_buffer("t", torch.zeros(1))
+        self.register_buffer("batch_mean", torch.full((1,), 20.0))
+        self.register_buffer("batch_std", torch.full((1,), 100.0))
+
+    def forward(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
+        features = features.flatten(1).float()
+        cosine = F.linear(unit(features), unit(self.kernel)).float()
+        if labels is None or not (self.training or self.reference_behaviour):
+            return cosine
+        labels = labels.reshape(-1, 1)
+        cosine = cosine.clamp(-1.0 + 1e-3, 1.0 - 1e-3)
+        share = self.m * self._quality(features.detach())
+        own = (cosine.gather(1, labels).acos() - share).clamp(1e-3, math.pi - 1e-3).cos() - (self.m + share)
+        return cosine.scatter(1, labels, own) * self.s
+
+    @torch.no_grad()
+    def _quality(self, features: Tensor) -> Tensor:
+        """z (N, 1), from running figures that the batch enters first."""
+        lengths = features.norm(dim=1, keepdim=True).clamp(0.001, 100.0)
+        if len(lengths) > 1:
+            self.batch_mean.lerp_(lengths.mean(), self.t_alpha)
+            self.batch_std.lerp_(lengths.std(), self.t_alpha)
+        return (self.h * (lengths - self.batch_mean) / (self.batch_std + 1e-3)).clamp(-1.0, 1.0)
+
+
+@heads.register("IdentityHead")
+class IdentityHead(nn.Module):
+    """Gives the features as they are. A RecModel with it has no `logits`, as one without a head."""
+
+    def forward(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
+        return features

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lookalike.model.attributes import AttributeValue, constant, parse_attribute, xavier_normal
-from lookalike.model.layers import start_conv
+from lookalike.model.heads import unit
+from lookalike.model.layers import start_conv, start_linear
 from lookalike.model.registries import heads, necks
 
 
@@ -139,6 +140,24 @@ class VehicleNeck(nn.Module):
         if features.ndim == 2:
             features = features[:, :, None, None]
         return self.conv(features).flatten(1)  # type: ignore[no-any-return]
+
+
+@necks.register("FRFNNeck")
+class FRFNNeck(nn.Module):
+    """normalise(W2 leaky_relu(W1 x + b1) + b2), slope 0.1. (N, num_features) → (N, low_dim), of length 1.
+
+    The projection of CCSSL, https://arxiv.org/abs/2203.02261, for losses that contrast features. A zero
+    vector stays zero; the reference gives NaN.
+    """
+
+    def __init__(self, num_features: int, low_dim: int) -> None:
+        super().__init__()
+        self.in_features, self.out_features = num_features, low_dim
+        self.fc1 = start_linear(nn.Linear(num_features, num_features))
+        self.fc2 = start_linear(nn.Linear(num_features, low_dim))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return unit(self.fc2(F.leaky_relu(self.fc1(features.flatten(1)), 0.1)))
 
 
 @necks.register("Tanh")

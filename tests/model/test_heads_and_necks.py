@@ -20,6 +20,7 @@ ARGUMENTS = {
     "ArcMargin": {"margin": 0.3, "scale": 16},
     "CosMargin": {"margin": 0.2, "scale": 16},
     "CircleMargin": {"margin": 0.25, "scale": 16},
+    "AdaMargin": {"m": 0.2, "s": 16},
 }
 
 
@@ -27,8 +28,14 @@ def head(name: str, **more: object) -> nn.Module:
     return build_head({"name": name, "embedding_size": 6, "class_num": 4, **ARGUMENTS[name], **more})
 
 
+def class_weights(module: nn.Module) -> torch.Tensor:
+    """One row a class, whatever the head calls it."""
+    (weights,) = (parameter for name, parameter in module.named_parameters() if name in ("weight", "kernel"))
+    return weights
+
+
 def test_these_are_all_heads() -> None:
-    assert {entry.name for entry in heads} >= set(ARGUMENTS)
+    assert {entry.name for entry in heads} == {*ARGUMENTS, "IdentityHead"}
 
 
 @pytest.mark.parametrize("name", ARGUMENTS)
@@ -36,7 +43,7 @@ def test_zero_vectors_are_safe(name: str) -> None:
     module = head(name).train()
     if name != "FC":
         with torch.no_grad():
-            module.weight[0].zero_()  # type: ignore[index,operator]
+            class_weights(module)[0].zero_()
     features = torch.randn(3, 6)
     features[1] = 0.0
     features.requires_grad_()
@@ -52,7 +59,7 @@ def test_zero_vectors_are_safe(name: str) -> None:
 def test_without_labels_or_at_eval_it_is_the_cosine(name: str) -> None:
     module = head(name)
     features = torch.randn(5, 6)
-    cosine = F.normalize(features) @ F.normalize(module.weight).T  # type: ignore[arg-type]
+    cosine = F.normalize(features) @ F.normalize(class_weights(module)).T
     labels = torch.tensor([0, 1, 2, 3, 0])
     torch.testing.assert_close(module.train()(features), cosine)
     torch.testing.assert_close(module.eval()(features, labels), cosine)
@@ -64,6 +71,67 @@ def test_without_labels_or_at_eval_it_is_the_cosine(name: str) -> None:
     ).all()
     if name != "CircleMargin":
         torch.testing.assert_close(flat[others], 16 * cosine[others])
+
+
+def test_the_margins_of_ada_margin_in_a_loop() -> None:
+    """A batch enters the running figures before they are used."""
+    m, h, s, share = 0.4, 0.333, 64.0, 0.3
+    module = build_head({"AdaMargin": {"embedding_size": 6, "class_num": 4, "t_alpha": share}}).train()
+    mean, std = 20.0, 100.0
+    for labels in ([0, 1, 2, 3, 0], [3, 3, 1, 1, 2]):
+        features = (
+            torch.randn(5, 6, dtype=torch.float64) * torch.tensor([0.1, 1.0, 10.0, 30.0, 90.0])[:, None]
+        )
+        logits = module(features.float(), torch.tensor(labels))
+        lengths = [min(max(float(row.norm()), 0.001), 100.0) for row in features]
+        average = sum(lengths) / 5
+        deviation = math.sqrt(sum((length - average) ** 2 for length in lengths) / 4)
+        mean, std = share * average + (1 - share) * mean, share * deviation + (1 - share) * std
+        for row, label, length, found in zip(features, labels, lengths, logits, strict=True):
+            z = min(max(h * (length - mean) / (std + 1e-3), -1.0), 1.0)
+            for index, weight in enumerate(class_weights(module).detach().double()):
+                cosine = float(row @ weight / row.norm() / weight.norm())
+                expected = cosine
+                if index == label:
+                    angle = math.acos(cosine) - m * z
+                    expected = math.cos(min(max(angle, 1e-3), math.pi - 1e-3)) - (m + m * z)
+                assert found[index].item() == pytest.approx(s * expected, abs=1e-3)
+    assert module.batch_mean.item() == pytest.approx(mean, rel=1e-5)  # type: ignore[operator]
+    assert module.batch_std.item() == pytest.approx(std, rel=1e-5)  # type: ignore[operator]
+
+
+def test_the_figures_of_ada_margin_move_in_training_only() -> None:
+    arguments = {"embedding_size": 6, "class_num": 4, "t_alpha": 0.5}
+    ours = build_head({"AdaMargin": arguments})
+    theirs = build_head({"AdaMargin": arguments}, reference_behaviour=True)
+    features, labels = torch.randn(3, 6), torch.tensor([0, 1, 2])
+    for module, moves in ((ours, False), (theirs, True)):
+        before = module.batch_mean.clone()  # type: ignore[operator]
+        module.eval()(features, labels)
+        assert (not torch.equal(module.batch_mean, before)) is moves  # type: ignore[arg-type]
+    before = ours.batch_std.clone()  # type: ignore[operator]
+    alone = ours.train()(features[:1], labels[:1])
+    assert torch.equal(ours.batch_std, before)  # type: ignore[arg-type]
+    assert torch.isfinite(alone).all()
+    state = ours.state_dict()
+    assert {"kernel", "batch_mean", "batch_std"} <= set(state)
+
+
+def test_frfn_neck_in_a_loop() -> None:
+    neck = build_neck({"FRFNNeck": {"num_features": 6, "low_dim": 3}})
+    first, second = neck.requires_grad_(False).fc1, neck.fc2
+    for row in torch.randn(4, 6):
+        hidden = [
+            sum(float(w) * float(x) for w, x in zip(weights, row, strict=True)) + float(bias)
+            for weights, bias in zip(first.weight, first.bias, strict=True)  # type: ignore[union-attr,arg-type]
+        ]
+        bent = torch.tensor([value if value > 0 else 0.1 * value for value in hidden])
+        plain = second.weight @ bent + second.bias  # type: ignore[union-attr,operator]
+        torch.testing.assert_close(neck(row[None])[0], plain / plain.norm())
+    with torch.no_grad():
+        for parameter in neck.parameters():
+            parameter.zero_()
+    assert torch.equal(neck(torch.randn(1, 6)), torch.zeros(1, 3))
 
 
 def test_arc_margin_is_an_angle_and_falls_back_past_pi() -> None:
@@ -82,7 +150,7 @@ def test_arc_margin_is_an_angle_and_falls_back_past_pi() -> None:
 @pytest.mark.parametrize("name", ARGUMENTS)
 def test_half_precision_stays_finite(name: str) -> None:
     module = head(name).train()
-    features = torch.randn(3, 6) if name == "FC" else module.state_dict()["weight"][:3] * 50
+    features = torch.randn(3, 6) if name == "FC" else class_weights(module).detach()[:3] * 50
     features = features.clone().requires_grad_()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         logits = module(features, torch.tensor([0, 1, 2]))
