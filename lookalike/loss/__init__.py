@@ -2,13 +2,16 @@
 
 from lookalike.loss import (  # noqa: F401  (registers the losses)
     cross_entropy,
+    distillation,
+    domains,
     pairwise_cosface,
+    pseudo_labels,
     supervised_contrastive,
     triplet,
     triplet_angular,
 )
-from lookalike.loss.base import Loss
+from lookalike.loss.base import Loss, Term
 from lookalike.loss.combined import CombinedLoss, build_loss
 from lookalike.loss.registries import losses
 
-__all__ = ["CombinedLoss", "Loss", "build_loss", "losses"]
+__all__ = ["CombinedLoss", "Loss", "Term", "build_loss", "losses"]

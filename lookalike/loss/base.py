@@ -1,4 +1,4 @@
-"""What all losses share: which output they read, labels as a flat tensor, arithmetic in float32."""
+"""What all losses share: how they read outputs, labels and the batch; arithmetic in float32."""
 
 from __future__ import annotations
 
@@ -12,8 +12,23 @@ from torch import Tensor, nn
 from lookalike.core.errors import UserError
 
 
-class Loss(nn.Module, ABC):
-    """One term of the training loss.
+class Term(nn.Module, ABC):
+    """What may stand in `Loss.Train`: from the model's outputs, the labels and the batch to named values."""
+
+    @abstractmethod
+    def forward(
+        self, outputs: Mapping[str, Any], labels: Tensor, batch: Mapping[str, Any] | None = None
+    ) -> dict[str, Tensor]:
+        """The values to sum, by the names under which they are told.
+
+        `outputs` is what the model gives (that of several models by their names, for distillation), `labels`
+        is (N,) or (N, 1), `batch` the loader's whole batch. Raises UserError when something that the term
+        reads is missing.
+        """
+
+
+class Loss(Term):
+    """A term of one value that reads one output of the model and the labels.
 
     `forward` takes the outputs of the model and the labels and gives `{output_key: value}`. A subclass writes
     `value`. The arithmetic is float32 (float64 for float64 inputs) also under autocast: similarities of half
@@ -32,13 +47,12 @@ class Loss(nn.Module, ABC):
         """The loss of `values` (N, D), one row a sample, and `labels` as `read_labels` gives them."""
 
     def forward(
-        self, outputs: Mapping[str, Tensor], labels: Tensor, batch: Mapping[str, Any] | None = None
+        self, outputs: Mapping[str, Any], labels: Tensor, batch: Mapping[str, Any] | None = None
     ) -> dict[str, Tensor]:
         """`{output_key: loss}`.
 
-        `outputs` is what the model gives, `labels` is (N,) or (N, 1). `batch` is the loader's whole batch,
-        for losses that look at more than the labels. Raises UserError when the output that the loss reads is
-        missing, or when the labels do not fit to it.
+        `outputs` is what the model gives, `labels` is (N,) or (N, 1); the batch is not looked at. Raises
+        UserError when the output that the loss reads is missing, or when the labels do not fit to it.
         """
         values = read_output(outputs, self.feature_from, self.output_key)
         with torch.autocast(values.device.type, enabled=False):
@@ -46,15 +60,34 @@ class Loss(nn.Module, ABC):
 
     def read_labels(self, labels: Tensor, values: Tensor) -> Tensor:
         """The labels as (N,) on the device of the values. Raises UserError for another shape."""
-        if labels.numel() != len(values) or labels.dim() > 2:
-            raise UserError(
-                f"{self.output_key} needs one label a sample, (N,) or (N, 1); got labels of shape "
-                f"{tuple(labels.shape)} for '{self.feature_from}' of shape {tuple(values.shape)}"
-            )
-        return labels.reshape(-1).to(values.device)
+        return one_a_sample(labels, values, self.output_key)
 
 
-def read_output(outputs: Mapping[str, Tensor], key: str, reader: str) -> Tensor:
+def one_a_sample(labels: Tensor, values: Tensor, reader: str, what: str = "label") -> Tensor:
+    """Labels (or domains, …) as (N,) on the device of the values (N, …). Raises UserError for another shape."""
+    if labels.numel() != len(values) or labels.dim() > 2:
+        raise UserError(
+            f"{reader} needs one {what} a sample, (N,) or (N, 1); got {what}s of shape "
+            f"{tuple(labels.shape)} for outputs of shape {tuple(values.shape)}"
+        )
+    return labels.reshape(-1).to(values.device)
+
+
+def read_batch(batch: Mapping[str, Any] | None, key: str, reader: str, source: str) -> Tensor:
+    """The entry `key` of the batch. Raises UserError that says where such an entry comes from."""
+    value = (batch or {}).get(key)
+    if not isinstance(value, Tensor):
+        given = ", ".join(f"'{name}'" for name in batch or {}) or "nothing"
+        raise UserError(f"{reader} reads '{key}' of the batch, which holds {given}; {source}")
+    return value
+
+
+def in_full_precision(value: Tensor) -> Tensor:
+    """The tensor in float32, or as it is in float64."""
+    return value if value.dtype is torch.float64 else value.float()
+
+
+def read_output(outputs: Mapping[str, Any], key: str, reader: str) -> Tensor:
     """The (N, D) output `key` of the model in float32 or float64; maps such as (N, D, 1, 1) are flattened.
 
     Raises UserError that names the loss, the key and what the model gives.
@@ -75,4 +108,4 @@ def read_output(outputs: Mapping[str, Tensor], key: str, reader: str) -> Tensor:
         raise UserError(
             f"{reader} needs '{key}' as one row a sample, (N, D), got the shape {tuple(value.shape)}"
         )
-    return value if value.dtype is torch.float64 else value.float()
+    return in_full_precision(value)

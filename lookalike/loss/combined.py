@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from lookalike.core.component import Component, Place, SectionList
 from lookalike.core.errors import UserError
 from lookalike.core.numbers import parse_number
-from lookalike.loss.base import Loss
+from lookalike.loss.base import Term
 from lookalike.loss.metric_learning_library import PREFIX, LibraryLoss
 from lookalike.loss.registries import losses
 
@@ -21,11 +22,12 @@ class CombinedLoss(nn.Module):
     `forward` gives the weighted terms, each under the name of its loss, and their sum under `loss`. A second
     loss of one name appears as `CELoss_2`.
 
-    The reference ignores the weight of a lone loss, and lets the later of two losses of one name overwrite
-    the earlier, so that only it counts; `reference_behaviour=True` does the same.
+    The reference ignores the weight of a lone loss and sums only the first of its values, and lets the later
+    of two losses of one name overwrite the earlier, so that only it counts; `reference_behaviour=True` does
+    the same.
     """
 
-    def __init__(self, terms: Sequence[tuple[Loss, float]], reference_behaviour: bool = False) -> None:
+    def __init__(self, terms: Sequence[tuple[Term, float]], reference_behaviour: bool = False) -> None:
         super().__init__()
         self.terms = nn.ModuleList(term for term, _ in terms)
         self.weights = [weight for _, weight in terms]
@@ -34,7 +36,7 @@ class CombinedLoss(nn.Module):
         self.reference_behaviour = reference_behaviour
 
     def forward(
-        self, outputs: Mapping[str, Tensor], labels: Tensor, batch: Mapping[str, Any] | None = None
+        self, outputs: Mapping[str, Any], labels: Tensor, batch: Mapping[str, Any] | None = None
     ) -> dict[str, Tensor]:
         """`{"CELoss": weighted value, …, "loss": total}` of the model's outputs and labels (N,) or (N, 1).
 
@@ -54,10 +56,10 @@ class CombinedLoss(nn.Module):
                         "a training loss: use reduction 'mean' or 'sum'"
                     )
                 results[self._free_name(name, results)] = weight * value.reshape(())
-        total = next(iter(results.values())).new_zeros(())
-        for value in results.values():
-            total = total + value
-        results["loss"] = total
+        counted = list(results.values())
+        if self.reference_behaviour and len(self.terms) == 1:
+            counted = counted[:1]
+        results["loss"] = torch.stack(counted).sum()
         return results
 
     def _free_name(self, name: str, taken: Mapping[str, Tensor]) -> str:
@@ -92,7 +94,7 @@ def build_loss(section: Sequence[Any] | None, reference_behaviour: bool = False)
     return CombinedLoss(terms, reference_behaviour)
 
 
-def _build_term(component: Component, reference_behaviour: bool) -> Loss:
+def _build_term(component: Component, reference_behaviour: bool) -> Term:
     if component.name.startswith(PREFIX):
         return LibraryLoss(component)
     return losses.build(component, also=("weight",), reference_behaviour=reference_behaviour)

@@ -83,7 +83,8 @@ class CELoss(Loss):
 
     def value(self, values: Tensor, labels: Tensor) -> Tensor:
         if labels.dim() == 1:
-            terms = functional.cross_entropy(values, labels, reduction="none", label_smoothing=self.epsilon)
+            smoothing = self.smoothing(values.shape[1])
+            terms = functional.cross_entropy(values, labels, reduction="none", label_smoothing=smoothing)
         else:
             terms = -(self._soft_target(labels) * functional.log_softmax(values, dim=1)).sum(dim=1)
         return reduce(terms, self.reduction)
@@ -94,4 +95,9 @@ class CELoss(Loss):
                 return labels.softmax(dim=1).detach()
         else:
             labels = labels.detach()
-        return (1 - self.epsilon) * labels + self.epsilon / labels.shape[1]
+        smoothing = self.smoothing(labels.shape[1])
+        return (1 - smoothing) * labels + smoothing / labels.shape[1]
+
+    def smoothing(self, classes: int) -> float:
+        """The share of the target that is spread over all classes."""
+        return self.epsilon

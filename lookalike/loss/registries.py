@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lookalike.core.registry import Registry
-from lookalike.loss.base import Loss
+from lookalike.loss.base import Term
 
-losses: Registry[Loss] = Registry("loss")
+losses: Registry[Term] = Registry("loss")
 """Names in `Loss.Train` of a recipe."""

@@ -63,13 +63,13 @@ def arrays(name: str) -> Any:
     return np.load(FOLDER / f"{name}.npz", allow_pickle=False)
 
 
-def parametrize(name: str, missing: Any = None) -> Any:
-    """`pytest.mark.parametrize("case", …)` over every case of a file.
+def parametrize(name: str, missing: Any = None, only: Any = None) -> Any:
+    """`pytest.mark.parametrize("case", …)` over every case of a file, or over those for which `only(case)`.
 
     `missing(case)` names the component of a case that does not exist here yet, or returns None; such a case
     is a strict expected failure, so that it has to be turned on when the component arrives.
     """
-    found = cases(name)
+    found = [case for case in cases(name) if only is None or only(case)]
     if not found:
         reason = f"no cases of {name}.json at {FOLDER} (set LOOKALIKE_GOLDEN)"
         return pytest.mark.parametrize("case", [pytest.param({}, marks=pytest.mark.skip(reason=reason))])

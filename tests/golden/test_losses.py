@@ -1,4 +1,4 @@
-"""Every loss of the reference: value and gradient."""
+"""Every loss of the reference that is one call: value and gradient, also that of the loss's own parameters."""
 
 from __future__ import annotations
 
@@ -6,40 +6,31 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
+from torch import Tensor
 
-from lookalike.loss import build_loss, losses
 from tests.golden import golden
+from tests.golden.loss_cases import Call, build, in_our_layout, is_sequence, missing, our_name
 from tests.loss.naive import NAIVE
-
-
-def _missing(case: dict[str, Any]) -> str | None:
-    named = (
-        [name for entry in case["args"] for name in entry] if case["cls"] == "CombinedLoss" else [case["cls"]]
-    )
-    return next((f"loss {name}" for name in named if name not in losses), None)
 
 
 def _unequal_positives(labels: np.ndarray) -> bool:
     return len(np.unique(np.unique(labels, return_counts=True)[1])) > 1
 
 
-def _reference_fails(case: dict[str, Any], labels: np.ndarray) -> bool:
+def _reference_fails(case: dict[str, Any], call: Call) -> bool:
     """Where the reference raises, or mines distances that belong to other anchors."""
     reshapes = case["cls"] in ("TripletLossV2", "TripletAngularMarginLoss")
-    return case["status"] == "raises" or (reshapes and _unequal_positives(labels))
+    return case["status"] == "raises" or (reshapes and _unequal_positives(call.arguments[1].numpy()))
 
 
-def _tensors(store: Any, case: dict[str, Any]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-    given = {name: torch.from_numpy(array) for name, array in golden.under(store, f"{case['id']}/in").items()}
-    outputs = {name.removeprefix("arg0."): value for name, value in given.items() if name.startswith("arg0.")}
-    for value in (*outputs.values(), given["arg1"]):
-        value.requires_grad_(value.is_floating_point())
-    return outputs, given["arg1"]
+def _naive(case: dict[str, Any], call: Call) -> float:
+    features, labels = call.tensors["arg0.features"].detach().double().numpy(), call.arguments[1].numpy()
+    return float(
+        NAIVE[case["cls"]](features, labels.ravel(), **{**case["args"], "reference_behaviour": True})
+    )
 
 
-def _assert_gradient(actual: torch.Tensor | None, case: dict[str, Any], store: Any, name: str) -> None:
-    expected = store[f"{case['id']}/grad/{name}"]
+def _assert_gradient(actual: Tensor | None, case: dict[str, Any], expected: np.ndarray, name: str) -> None:
     if name in case.get("grad_none", []):
         assert actual is None or not actual.any(), name
         return
@@ -48,24 +39,16 @@ def _assert_gradient(actual: torch.Tensor | None, case: dict[str, Any], store: A
     golden.assert_close(actual, expected, case["rtol"], atol, f"gradient of {name}")
 
 
-@golden.parametrize("losses", missing=_missing)
+@golden.parametrize("losses", missing=missing, only=lambda case: not is_sequence(case))
 def test_value_and_gradient(case: dict[str, Any]) -> None:
-    store = golden.arrays("losses")
-    outputs, labels = _tensors(store, case)
-    if case["cls"] == "CombinedLoss":
-        loss = build_loss(case["args"], reference_behaviour=True)
-    else:
-        loss = losses.build({case["cls"]: case["args"]}, reference_behaviour=True)
-    assert not golden.under(store, f"{case['id']}/param"), "the parameters of this loss are to be set here"
-    results = loss(outputs, labels)
+    loss, call, store = build(case), Call(case), golden.arrays("losses")
+    results = call.of(loss)
     total = results["loss"] if "loss" in results else sum(value.sum() for value in results.values())
     total.backward()
 
-    if _reference_fails(case, labels.detach().numpy()):
-        naive = NAIVE[case["cls"]](outputs["features"].detach().double().numpy(), labels.numpy().ravel(),
-                                   **{**case["args"], "reference_behaviour": True})  # fmt: skip
-        np.testing.assert_allclose(total.item(), naive, rtol=case["rtol"], atol=case["atol"])
-        assert all(torch.isfinite(value.grad).all() for value in outputs.values() if value.grad is not None)
+    if _reference_fails(case, call):
+        np.testing.assert_allclose(total.item(), _naive(case, call), rtol=case["rtol"], atol=case["atol"])
+        assert all(value.grad is None or value.grad.isfinite().all() for value in call.tensors.values())
         return
 
     assert sorted(results) == sorted(case["outputs"])
@@ -74,10 +57,12 @@ def test_value_and_gradient(case: dict[str, Any]) -> None:
         golden.assert_close(
             results[name].detach(), expected.reshape(results[name].shape), case["rtol"], case["atol"], name
         )
-    for name, value in outputs.items():
-        _assert_gradient(value.grad, case, store, f"arg0.{name}")
-    if labels.is_floating_point():
-        _assert_gradient(labels.grad, case, store, "arg1")
+    for name, value in call.tensors.items():
+        if value.is_floating_point():
+            _assert_gradient(value.grad, case, store[f"{case['id']}/grad/{name}"], name)
+    parameters = dict(loss.named_parameters())
+    for name, expected in golden.under(store, f"{case['id']}/gradparam").items():
+        _assert_gradient(parameters[our_name(name)].grad, case, in_our_layout(expected, name), name)
 
 
 @pytest.mark.parametrize("silent", ["TripletLossV2", "TripletAngularMarginLoss"])
@@ -86,9 +71,7 @@ def test_reference_really_mines_other_anchors(silent: str) -> None:
     for case in golden.cases("losses"):
         if case["cls"] != silent or case["status"] == "raises":
             continue
-        store = golden.arrays("losses")
-        outputs, labels = _tensors(store, case)
-        if _unequal_positives(labels.numpy()):
-            naive = NAIVE[silent](outputs["features"].detach().double().numpy(), labels.numpy().ravel(),
-                                  **{**case["args"], "reference_behaviour": True})  # fmt: skip
-            assert abs(naive - float(store[f"{case['id']}/out/{silent}"])) > 1e-3
+        call = Call(case)
+        if _unequal_positives(call.arguments[1].numpy()):
+            expected = float(golden.arrays("losses")[f"{case['id']}/out/{silent}"])
+            assert abs(_naive(case, call) - expected) > 1e-3
