@@ -9,10 +9,13 @@ from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from lookalike.core.registry import Swallowed
 from lookalike.model.attributes import AttributeValue, constant, parse_attribute, xavier_normal
 from lookalike.model.heads import unit
 from lookalike.model.layers import start_conv, start_linear
+from lookalike.model.meta_norm import ModalNorm
 from lookalike.model.registries import heads, necks
 
 
@@ -62,8 +65,8 @@ class BNNeck(nn.Module):
         use_global_stats: bool = False,
     ) -> None:
         super().__init__()
-        weight = parse_attribute(weight_attr, "BNNeck.weight_attr")
-        bias = parse_attribute(bias_attr, "BNNeck.bias_attr")
+        weight = parse_attribute(weight_attr, f"{type(self).__name__}.weight_attr")
+        bias = parse_attribute(bias_attr, f"{type(self).__name__}.bias_attr")
         self.in_features = self.out_features = num_features
         self.use_global_stats = use_global_stats
         self.feat_bn = nn.BatchNorm1d(num_features)
@@ -84,6 +87,35 @@ class BNNeck(nn.Module):
                 features, norm.running_mean, norm.running_var, norm.weight, norm.bias, False, eps=norm.eps
             )
         return norm(features)  # type: ignore[no-any-return]
+
+
+@necks.register(
+    "MetaBNNeck",
+    swallows={
+        # nothing is lost: the recipe of the reference has it, and it is ignored there too
+        "use_global_stats": Swallowed("the mode says which statistics are used", (True, False, None))
+    },
+)
+class MetaBNNeck(BNNeck, ModalNorm):
+    """BNNeck whose use of statistics a meta-learning loop sets: `meta_norm.set_mode`.
+
+    (N, C, …) → (N, num_features). Source: MetaBIN, https://arxiv.org/abs/2011.14670.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        weight_attr: AttributeValue = None,
+        bias_attr: AttributeValue = None,
+    ) -> None:
+        super().__init__(num_features, weight_attr, bias_attr)
+
+    @property
+    def steered(self) -> _BatchNorm:
+        return self.feat_bn
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.batch_normalised(features.flatten(1))
 
 
 @necks.register("VehicleNeck")
@@ -169,3 +201,12 @@ class Tanh(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return features.tanh()
+
+
+class NeckChain(nn.Sequential):
+    """Several necks, each taking what the one before gives: what a list under `Arch.Neck` makes."""
+
+    @property
+    def takes_layers(self) -> bool:
+        """Whether the first neck reads several layers of the backbone."""
+        return bool(getattr(self[0], "takes_layers", False))

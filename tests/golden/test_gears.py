@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lookalike.model import build_head, build_neck, from_reference_state, heads, necks, to_reference_key
 from lookalike.model.batch_norm import use_biased_running_variance
+from lookalike.model.meta_norm import set_mode
 from tests.golden import golden
 
 
@@ -49,6 +50,8 @@ def test_gear(case: dict[str, Any]) -> None:
             golden.assert_close(run().detach(), unit[0] @ unit[1], rtol, atol)
         return
     gear.train()
+    if case["cls"] == "MetaBNNeck":
+        set_mode(gear, case["id"].removeprefix("metabn_"))
     for key in calls(store, case, "train"):
         output = run()
         golden.assert_close(output.detach(), store[key], rtol, atol, key)
