@@ -43,11 +43,10 @@ class Entry(Generic[T]):
         """The arguments a recipe may give: the signature, its annotations resolved."""
         target = self.build.__init__ if inspect.isclass(self.build) else self.build
         hints = typing.get_type_hints(target, include_extras=True)
-        found = {}
-        for name, parameter in inspect.signature(self.build).parameters.items():
-            if not name.startswith("_"):
-                found[name] = parameter.replace(annotation=hints.get(name, Any))
-        return found
+        return {
+            name: parameter.replace(annotation=hints.get(name, Any))
+            for name, parameter in inspect.signature(self.build).parameters.items()
+        }
 
 
 class Registry(Generic[T]):

@@ -1,9 +1,13 @@
 """Losses, one family a file, and the weighted sum of several."""
 
 from lookalike.loss import (  # noqa: F401  (registers the losses)
+    center,
+    contrastive,
     cross_entropy,
+    deep_hashing,
     distillation,
     domains,
+    grouped,
     pairwise_cosface,
     pseudo_labels,
     supervised_contrastive,

@@ -101,3 +101,21 @@ class CELoss(Loss):
     def smoothing(self, classes: int) -> float:
         """The share of the target that is spread over all classes."""
         return self.epsilon
+
+
+@losses.register("SoftTargetCrossEntropy")
+class SoftTargetCrossEntropy(CELoss):
+    """L = -mean_i sum_c t_ic log softmax(logits_i)_c, for labels that are distributions t (N, C).
+
+    Reads `logits` (N, C). Class numbers count as CELoss counts them. The labels are used as they are and get
+    no gradient; the reference sends one to them and takes a bare tensor of logits.
+    """
+
+    output_key = "SoftTargetCELoss"
+
+    def __init__(self, reference_behaviour: bool = False) -> None:
+        super().__init__()
+        self.sends_gradient_to_labels = reference_behaviour
+
+    def _soft_target(self, labels: Tensor) -> Tensor:
+        return labels if self.sends_gradient_to_labels else labels.detach()

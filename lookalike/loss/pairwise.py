@@ -21,13 +21,17 @@ def unit_rows(features: Tensor) -> Tensor:
     )
 
 
-def distances(features: Tensor) -> Tensor:
-    """Euclidean distances (N, N), at least 1e-6. Equal rows get no gradient: the root has none there."""
+def squared_distances(features: Tensor) -> Tensor:
+    """Squared Euclidean distances (N, N), 0 for a sample and itself; rounding may leave others below 0."""
     squares = features.square().sum(dim=1)
     squared = torch.addmm(squares[:, None] + squares[None, :], features, features.t(), alpha=-2)
     own = torch.eye(len(features), dtype=torch.bool, device=features.device)
-    squared = squared.masked_fill(own, 0.0)
-    return squared.clamp_min(SMALLEST_SQUARED_DISTANCE).sqrt()
+    return squared.masked_fill(own, 0.0)
+
+
+def distances(features: Tensor) -> Tensor:
+    """Euclidean distances (N, N), at least 1e-6. Equal rows get no gradient: the root has none there."""
+    return squared_distances(features).clamp_min(SMALLEST_SQUARED_DISTANCE).sqrt()
 
 
 def same_label(labels: Tensor) -> Tensor:

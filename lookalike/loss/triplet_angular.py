@@ -8,7 +8,8 @@ from torch.nn import functional
 
 from lookalike.core.numbers import Number
 from lookalike.loss.base import Loss
-from lookalike.loss.pairwise import hardest, same_label, unit_rows
+from lookalike.loss.memory import CrossBatchMemory, RememberingLoss
+from lookalike.loss.pairwise import hardest, unit_rows
 from lookalike.loss.reduction import Reduction, reduce
 from lookalike.loss.registries import losses
 
@@ -57,7 +58,12 @@ class TripletAngularMarginLoss(Loss):
 
     def value(self, values: Tensor, labels: Tensor) -> Tensor:
         features = unit_rows(values) if self.normalize_feature else values
-        similarities, same = features @ features.t(), same_label(labels)
+        return self.compare(features, labels, features, labels)
+
+    def compare(self, queries: Tensor, query_labels: Tensor, keys: Tensor, key_labels: Tensor) -> Tensor:
+        """The loss of queries (Q, D) with positives and negatives among keys (K, D)."""
+        similarities = queries @ keys.t()
+        same = query_labels[:, None] == key_labels[None, :]
         has_negative = (~same).any(dim=1)
         positive = hardest(similarities, same, largest=False)
         negative = hardest(similarities, ~same, largest=True)
@@ -69,3 +75,48 @@ class TripletAngularMarginLoss(Loss):
         too_near = torch.where(above > 0, above, satisfied) * has_negative
         too_far = functional.relu(self.ap_value - positive)
         return loss + self.absolute_loss_weight * (too_near.mean() + too_far.mean())
+
+
+@losses.register("TripletAngularMarginLoss_XBM")
+class TripletAngularMarginLoss_XBM(RememberingLoss):
+    """L = angular triplet loss in the batch + xbm_weight * that with positives and negatives from the memory.
+
+    The loss is that of TripletAngularMarginLoss; the memory holds the last `xbm_size` features of `feat_dim`
+    values, those of the batch included. See `RememberingLoss` and, for what the reference does differently,
+    `CrossBatchMemory`.
+    """
+
+    output_key = "TripletAngularMarginLoss_XBM"
+
+    def __init__(
+        self,
+        xbm_size: int,
+        feat_dim: int,
+        xbm_weight: Number = 1.0,
+        start_iter: int = 1000,
+        margin: Number = 0.5,
+        normalize_feature: bool = True,
+        reduction: Reduction = "mean",
+        add_absolute: bool = False,
+        absolute_loss_weight: Number = 1.0,
+        ap_value: Number = 0.9,
+        an_value: Number = 0.5,
+        feature_from: str = "features",
+        reference_behaviour: bool = False,
+    ) -> None:
+        memory = CrossBatchMemory(xbm_size, feat_dim, reference_behaviour)
+        super().__init__(memory, xbm_weight, start_iter, normalize_feature, feature_from)
+        self.triplet = TripletAngularMarginLoss(
+            margin,
+            normalize_feature,
+            reduction,
+            add_absolute,
+            absolute_loss_weight,
+            ap_value,
+            an_value,
+            feature_from,
+            reference_behaviour,
+        )
+
+    def compare(self, queries: Tensor, query_labels: Tensor, keys: Tensor, key_labels: Tensor) -> Tensor:
+        return self.triplet.compare(queries, query_labels, keys, key_labels)
