@@ -52,6 +52,7 @@ def build_backbone(
     stop_layer: str | None = None,
     stop_place: Place | None = None,
     pretrained: bool = True,
+    reference_behaviour: bool = False,
 ) -> nn.Module:
     """Build a backbone, cut it at the stop layer, and load its pretrained weights.
 
@@ -77,7 +78,9 @@ def build_backbone(
         own = {key: value for key, value in component.arguments.items() if key not in PRETRAINED_OPTIONS}
         module = timm_models.create(component.with_arguments(own), wanted is True)
     else:
-        module = backbones.build(component, also=PRETRAINED_OPTIONS)
+        module = backbones.build(
+            component, also=PRETRAINED_OPTIONS, reference_behaviour=reference_behaviour
+        )
     before = set(module.state_dict())
     removed = timm_models.classifier_keys(module) if from_timm else set()
     matcher = timm_models.layer_matcher(module) if from_timm else None
@@ -145,6 +148,7 @@ def build_model(
         stop_layer=stop["name"] if stop else None,
         stop_place=stop_place,
         pretrained=pretrained,
+        reference_behaviour=reference_behaviour,
     )
     neck = (
         build_neck(arch["Neck"], place.at("Neck").path, reference_behaviour=reference_behaviour)

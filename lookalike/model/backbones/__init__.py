@@ -1,5 +1,23 @@
 """Backbones, by the names that recipes use. Importing this module fills the registry."""
 
-from lookalike.model.backbones import conv4, mobilenet_v1, mobilenet_v3, pplcnet, pplcnet_v2, resnet
+from lookalike.model.backbones import (
+    clip_vit,
+    conv4,
+    mobilenet_v1,
+    mobilenet_v3,
+    pplcnet,
+    pplcnet_v2,
+    resnet,
+    swin,
+)
 
-__all__ = ["conv4", "mobilenet_v1", "mobilenet_v3", "pplcnet", "pplcnet_v2", "resnet"]
+__all__ = [
+    "clip_vit",
+    "conv4",
+    "mobilenet_v1",
+    "mobilenet_v3",
+    "pplcnet",
+    "pplcnet_v2",
+    "resnet",
+    "swin",
+]
