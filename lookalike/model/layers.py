@@ -88,6 +88,20 @@ class ConvNorm(nn.Sequential):
             self.act = activation()
 
 
+class Suffixed(nn.Sequential):
+    """A layer and an activation behind it, in the place of the layer alone.
+
+    `plain_layer` names the part that takes the weights of a file in which the layer stands alone.
+    """
+
+    plain_layer = "origin_layer"
+
+    def __init__(self, layer: nn.Module, name: str, activation: nn.Module) -> None:
+        super().__init__()
+        self.origin_layer = layer
+        self.add_module(name, activation)
+
+
 class HardSigmoid(nn.Module):
     """clip(slope * x + 0.5, 0, 1). PP-LCNet uses slope 1/6, MobileNetV3 of the reference 0.2."""
 
@@ -146,6 +160,12 @@ def multiply_learning_rates(parts: Sequence[nn.Module], factors: Sequence[float]
         if factor != 1.0:
             for parameter in part.parameters():
                 parameter.lr_multiplier = factor  # type: ignore[attr-defined]
+
+
+def underscored(key: str) -> str:
+    """`conv1.bn.weight` → `_conv1._bn.weight`: older networks of the reference mark their layers so."""
+    *layers, last = key.split(".")
+    return ".".join([*(f"_{layer}" for layer in layers), last])
 
 
 def check_length(values: Sequence[object], length: int, name: str) -> None:

@@ -95,7 +95,8 @@ class Gate(nn.Module):
 class MetaBIN(ModalNorm):
     """y = g * BN(x) + (1 - g) * IN(x), a gate g for each channel. (N, C, H, W) → the same."""
 
-    holds_plain = "batch_norm"
+    plain_layer = "batch_norm"  # what the weights of a network without gates fill
+    reference_keys = staticmethod(lambda key: key.replace("instance_norm.weight", "instance_norm.scale"))
 
     def __init__(self, channels: int) -> None:
         super().__init__()

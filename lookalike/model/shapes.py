@@ -15,7 +15,7 @@ def output_shape(module: nn.Module, image_shape: tuple[int, int, int]) -> tuple[
     The network runs on the `meta` device, which holds shapes but no numbers; one that cannot do that sees a
     black image.
 
-    Raises UserError when the output is not one tensor.
+    Raises UserError for pictures of a size that it cannot take, and when the output is not one tensor.
     """
     training = {name: part.training for name, part in module.named_modules()}
     module.eval()
@@ -29,7 +29,7 @@ def output_shape(module: nn.Module, image_shape: tuple[int, int, int]) -> tuple[
                 output = functional_call(module, state, (torch.empty(1, *image_shape, device="meta"),))
             except (NotImplementedError, RuntimeError):
                 device = next((p.device for p in module.parameters()), torch.device("cpu"))
-                output = module(torch.zeros(1, *image_shape, device=device))
+                output = _seeing_black(module, image_shape, device)
     finally:
         for name, part in module.named_modules():
             if part.training != training[name]:
@@ -39,3 +39,12 @@ def output_shape(module: nn.Module, image_shape: tuple[int, int, int]) -> tuple[
             f"{type(module).__name__} gives a {type(output).__name__}, not one tensor of features"
         )
     return tuple(output.shape[1:])
+
+
+def _seeing_black(module: nn.Module, image_shape: tuple[int, int, int], device: torch.device) -> object:
+    try:
+        return module(torch.zeros(1, *image_shape, device=device))
+    except RuntimeError as error:
+        size = "x".join(map(str, image_shape))
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"{type(module).__name__} cannot take pictures of {size} ({reason})") from error

@@ -11,6 +11,7 @@ from lookalike.model.layers import (
     DownscaleInInferDropout,
     HardSigmoid,
     SqueezeExcite,
+    Suffixed,
     check_length,
     make_divisible,
     multiply_learning_rates,
@@ -98,18 +99,6 @@ class PPLCNet(nn.Sequential):
         self.fc: nn.Module = start_linear(nn.Linear(width, class_num))
 
 
-class SquashedLinear(nn.Module):
-    """tanh(W x + b), the code layer of a hashing network."""
-
-    def __init__(self, linear: nn.Module) -> None:
-        super().__init__()
-        self.origin_layer = linear
-        self.tanh = nn.Tanh()
-
-    def forward(self, x):  # type: ignore[no-untyped-def]
-        return self.tanh(self.origin_layer(x))
-
-
 def _register(suffix: str, scale: float) -> None:
     @backbones.register(f"PPLCNet_{suffix}", swallows={"output_dim": "the last layer decides the width"})
     def build(
@@ -138,5 +127,5 @@ def pplcnet_x2_5_tanh(
 ) -> nn.Module:
     """PPLCNet_x2_5 whose output is tanh of the last linear layer; class_num is the length of the code."""
     net = PPLCNet(2.5, class_num, class_expand, dropout_prob, use_last_conv, stride_list, lr_mult_list)
-    net.fc = SquashedLinear(net.fc)
+    net.fc = Suffixed(net.fc, "tanh", nn.Tanh())
     return net

@@ -12,7 +12,9 @@ from functools import partial
 
 from torch import Tensor, nn
 
+from lookalike.core.numbers import Number
 from lookalike.model.layers import ConvNorm, check_length, multiply_learning_rates
+from lookalike.model.meta_norm import MetaBIN
 from lookalike.model.registries import backbones
 
 _DEPTHS = {
@@ -134,3 +136,27 @@ for _depth in _DEPTHS:
     _register(f"ResNet{_depth}_vd", _depth, vd=True)
 _register("ResNet50_last_stage_stride1", 50, last_stride=1)
 _register("ResNet50_adaptive_max_pool2d", 50, max_pooled=True)
+
+
+@backbones.register("ResNet50_metabin", swallows=_SWALLOWED)
+def resnet50_metabin(
+    class_num: int = 1000,
+    stem_act: str | None = "relu",
+    stride_list: list[int] = [2, 2, 2, 2, 1],  # noqa: B006
+    lr_mult_list: list[float] = [1.0] * 5,
+    input_image_channel: int = 3,
+    bias_lr_factor: Number = 1.0,
+) -> nn.Module:
+    """ResNet50_last_stage_stride1 whose norms are MetaBIN: batch and instance norm, mixed by gates.
+
+    `bias_lr_factor` is the factor of the learning rate of all biases, in place of that of `lr_mult_list`,
+    which does not reach the norms either, as in the reference.
+    """
+    net = ResNet(50, False, class_num, stem_act, stride_list, lr_mult_list, input_image_channel, False)
+    for part in net.modules():
+        if isinstance(part, ConvNorm):
+            part.bn = MetaBIN(part.bn.num_features)
+    for name, parameter in net.named_parameters():
+        if name.endswith("bias"):
+            parameter.lr_multiplier = bias_lr_factor  # type: ignore[attr-defined]
+    return net
