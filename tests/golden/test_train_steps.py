@@ -69,7 +69,9 @@ class Run:
             _, term, name = key.split(".", 2)
             with torch.no_grad():
                 parameter = self.loss.terms[int(term)].get_parameter(name)
-                parameter.copy_(torch.from_numpy(generator.gen(key, shape, grain, case["gain"])))
+                # the streams of a loss are named after it, though the list of its parameters leaves that out
+                stream = f"loss.{key}"
+                parameter.copy_(torch.from_numpy(generator.gen(stream, shape, grain, case["gain"])))
         self.optimizers: Optimizers = build_optimizer(
             _optimizer_section(case),
             self.model,
