@@ -19,6 +19,7 @@ from lookalike.model.weights.reference_layout import (
     from_reference_state,
     fused_prefixes,
     idle_keys,
+    reference_keys_of,
     to_reference_key,
 )
 from lookalike.model.weights.sources import find_weights
@@ -107,7 +108,8 @@ def load_weights(model: nn.Module, source: str | Path, required: tuple[str, ...]
 
 def _best_fit(model: nn.Module, wanted: set[str], state: Mapping[str, Any]) -> dict[str, Any]:
     """A file's entries under the names that fit most: as they are, as a backbone, as one out of a model."""
-    candidates = [_unwrapped(_prefixed(state, prefix)) for prefix in _prefixes(model)]
+    forms = [_unwrapped(_prefixed(state, prefix)) for prefix in _prefixes(model)]
+    candidates = [_in_plain_layers(model, form) for form in forms]
     return max(candidates, key=lambda candidate: len(wanted & candidate.keys()))
 
 
@@ -129,17 +131,31 @@ def _unwrapped(state: dict[str, Any]) -> dict[str, Any]:
     return state
 
 
+def _in_plain_layers(model: nn.Module, state: dict[str, Any]) -> dict[str, Any]:
+    """Entries of a plain layer, put where the model has that layer inside another (`plain_layer`)."""
+    inner = {
+        prefix: f"{prefix}.{module.plain_layer}"
+        for prefix, module in model.named_modules()
+        if hasattr(module, "plain_layer")
+    }
+    if not inner:
+        return state
+    parted = {key: key.rpartition(".") for key in state}
+    return {f"{inner.get(layer, layer)}{dot}{last}": state[key] for key, (layer, dot, last) in parted.items()}
+
+
 def _removed(model: nn.Module) -> set[str]:
     facts = getattr(model, "facts", None)
     if facts is None:
         return set()
     start = "backbone." if hasattr(model, "backbone") else ""
-    removed = set()
+    ours, theirs = set(), set()
     for key in facts.removed_keys:
-        head, _, last = key.rpartition(".")
-        theirs = {"running_mean": "_mean", "running_var": "_variance"}.get(last, last)
-        removed |= {f"{start}{key}", f"{start}{head}.{theirs}" if head else f"{start}{theirs}"}
-    return removed
+        head, dot, last = key.rpartition(".")
+        ours.add(f"{start}{key}")
+        last = {"running_mean": "_mean", "running_var": "_variance"}.get(last, last)
+        theirs.add(f"{start}{head}{dot}{last}")
+    return ours | reference_keys_of(model, theirs)
 
 
 def _copy(own: Mapping[str, Tensor], state: Mapping[str, Tensor], source: str, quiet: set[str]) -> LoadReport:
