@@ -21,10 +21,12 @@ app = application("The recipes that ship with Lookalike.")
 @app.command("list")
 def list_(json: Json = False) -> None:
     """List the shipped recipes."""
-    from lookalike.recipe import list_recipes
+    from lookalike.recipe import describe_recipe, list_recipes
 
-    names = list_recipes()
-    answer({"recipes": names}, json, "\n".join(names))
+    told = {name: describe_recipe(name) for name in list_recipes()}
+    width = max(map(len, told), default=0)
+    text = "\n".join(f"{name:<{width}}  {about}".rstrip() for name, about in told.items())
+    answer({"recipes": list(told), "about": told}, json, text)
 
 
 @app.command()

@@ -1,6 +1,6 @@
 """Schema of a recipe; reading YAML with line numbers; `-o` overrides; JSON schema for editors."""
 
-from lookalike.recipe.finding import find_recipe, list_recipes, shipped_folder
+from lookalike.recipe.finding import describe_recipe, find_recipe, list_recipes, shipped_folder
 from lookalike.recipe.global_keys import Global
 from lookalike.recipe.loading import load_recipe
 from lookalike.recipe.overrides import apply_overrides, reject_spaces
@@ -13,6 +13,7 @@ __all__ = [
     "Global",
     "Recipe",
     "apply_overrides",
+    "describe_recipe",
     "find_recipe",
     "json_schema",
     "list_recipes",

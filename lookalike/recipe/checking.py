@@ -14,6 +14,7 @@ from lookalike.core.errors import UserError, did_you_mean
 from lookalike.core.log import warn_once
 from lookalike.core.words import either, in_words, short
 from lookalike.recipe.global_keys import OTHER_NAMES, WITHOUT_MEANING, Global
+from lookalike.recipe.other_forms import write_as_ours
 from lookalike.recipe.schema import IGNORED_SECTIONS, NO_EFFECT, RecipeForm
 from lookalike.recipe.tree import RecipeSection, place_at, plain
 
@@ -31,6 +32,7 @@ _LIMITS = {
 def check(tree: RecipeSection) -> RecipeForm:
     """The recipe in its form. Raises UserError for the first mistake; warns of what has no effect."""
     _set_aside(tree)
+    write_as_ours(tree)
     try:
         form = RecipeForm.model_validate(tree)
     except ValidationError as error:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 
 from lookalike.core.errors import UserError
 
 _SUFFIXES = (".yaml", ".yml")
+_ADDRESS = re.compile(r",? ?https?://[^\s),]+")
+_SENTENCE_END = re.compile(r"[.:;](?=\s|$)")
 
 
 def shipped_folder() -> Path:
@@ -27,6 +30,28 @@ def list_recipes() -> list[str]:
         for path in folder.rglob("*")
         if path.suffix in _SUFFIXES
     )
+
+
+def describe_recipe(name: str) -> str:
+    """What the comment at the head of a shipped recipe says first, up to a colon, semicolon or full stop.
+
+    Web addresses are left out, and with them brackets that held nothing else. Empty for a recipe that begins
+    without a comment.
+    """
+    told: list[str] = []
+    with open(find_recipe(name), encoding="utf-8") as file:
+        for line in file:
+            if not line.startswith("#"):
+                break
+            words = line.lstrip("#").strip()
+            if words.startswith("yaml-language-server"):
+                continue
+            if not words and told:
+                break
+            told.append(words)
+    text = _ADDRESS.sub("", " ".join(told).strip()).replace(" ()", "")
+    end = _SENTENCE_END.search(text)
+    return text[: end.start()] if end else text
 
 
 def find_recipe(path_or_name: str | Path) -> Path:

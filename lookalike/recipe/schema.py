@@ -167,6 +167,8 @@ class DataLoader(Part):
         alias="Validation",
         description="Scored while training; Eval then waits for the end",
     )
+    mean: Any = _without_effect("NormalizeImage in transform_ops names the mean")
+    std: Any = _without_effect("NormalizeImage in transform_ops names the standard deviation")
 
 
 class Amp(Part):
@@ -227,6 +229,7 @@ class IndexProcess(Part):
     return_k: Annotated[int, Field(ge=1)] = 5
     score_thres: Number | None = None
     hamming_radius: Number | None = None
+    transform_ops: Any = _without_effect("a model folder knows its own preprocessing")
 
 
 class RecipeForm(Part):

@@ -21,7 +21,9 @@ def test_list(command: Command) -> None:
     names = command("recipe", "list", "--json").json()["recipes"]
     assert names == list_recipes()
     assert {"product/sop", "quickstart/brand_marks"} <= set(names)
-    assert command("recipe", "list").out.split() == names
+    lines = command("recipe", "list").out.splitlines()
+    assert [line.split()[0] for line in lines] == names
+    assert lines[names.index("product/sop")].split(maxsplit=1)[1] == "Stanford Online Products"
 
 
 def test_show_prints_what_takes_effect(command: Command) -> None:

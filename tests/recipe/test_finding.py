@@ -9,6 +9,7 @@ import pytest
 from lookalike.core.errors import UserError
 from lookalike.recipe import (
     Recipe,
+    describe_recipe,
     find_recipe,
     list_recipes,
     load_recipe,
@@ -110,3 +111,15 @@ def test_missing_files_are_named_by_their_lines(tmp_path: Path) -> None:
         f"{path}:2: Global.checkpoints: nowhere, -o: {label_path}: none.txt are not there, "
         f"seen from {Path.cwd()}; say where with -o Global.checkpoints=… -o {label_path}=…"
     )
+
+
+def test_a_recipe_is_described_by_its_first_words() -> None:
+    assert describe_recipe("product/sop") == "Stanford Online Products"
+    assert describe_recipe("logo/logo3k") == "Logos of LogoDet-3K, cut out of their pictures"
+    assert [name for name in list_recipes() if not describe_recipe(name)] == []
+
+
+def test_a_recipe_without_a_comment_is_not_described(tmp_path: Path) -> None:
+    file = tmp_path / "bare.yaml"
+    file.write_text("Global: {epochs: 7}\n# Not this one.\n")
+    assert describe_recipe(str(file)) == ""
