@@ -12,7 +12,6 @@ from PIL import Image
 
 from lookalike.core.component import Component
 from lookalike.core.errors import UserError, did_you_mean
-from lookalike.data.augmentation.erasing import RandomErasing
 from lookalike.data.registries import Augmentation, augmentations
 from lookalike.images.operations import DecodeImage, NormalizeImage, Operation, operations
 
@@ -105,7 +104,7 @@ def _build(component: Component, context: dict[str, Any]) -> Operation | Augment
 
 def _next_layout(operation: Operation | Augmentation, component: Component, layout: Layout) -> Layout:
     """The layout after an operation. Raises UserError when it takes the other one."""
-    if isinstance(operation, RandomErasing):
+    if _takes_either_layout(operation):
         return layout
     wanted, gives = "hwc", None
     if isinstance(operation, Operation):
@@ -121,6 +120,11 @@ def _next_layout(operation: Operation | Augmentation, component: Component, layo
     return gives or layout
 
 
+def _takes_either_layout(operation: Operation | Augmentation) -> bool:
+    """Whether a random operation works on (H, W, C) and (C, H, W) alike."""
+    return not isinstance(operation, Operation) and getattr(operation, "takes", "hwc") is None
+
+
 def _is_pillow(operation: Operation | Augmentation, component: Component, before: bool) -> bool:
     """Whether the reference would hold a Pillow image here, on which its RandCropImageV2 acts otherwise."""
     if isinstance(operation, DecodeImage):
@@ -134,8 +138,8 @@ def _is_pillow(operation: Operation | Augmentation, component: Component, before
 def _steps(chain: list[Operation | Augmentation], layout: Layout) -> list[Step]:
     """The steps as they are called, channels first at the end.
 
-    This is done in the pass that normalises, where nothing comes after it but random erasing, which takes
-    either layout.
+    This is done in the pass that normalises, where nothing comes after it but random operations that take
+    either layout, such as random erasing.
     """
     if type(chain[-1]).__name__ == "ToCHWImage":
         chain, layout = chain[:-1], "hwc"
@@ -143,7 +147,7 @@ def _steps(chain: list[Operation | Augmentation], layout: Layout) -> list[Step]:
     if layout == "chw":
         return steps
     last = len(chain) - 1
-    while isinstance(chain[last], RandomErasing):
+    while _takes_either_layout(chain[last]):
         last -= 1
     normalise = chain[last]
     if isinstance(normalise, NormalizeImage) and normalise.layout == "hwc":

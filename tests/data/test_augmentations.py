@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 from typing import Any
 
@@ -9,9 +10,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageOps
+from timm.data.auto_augment import rand_augment_transform
 
 from lookalike.core.errors import UserError
 from lookalike.data import augmentations
+from lookalike.data.augmentation import changes
 from lookalike.data.augmentation.mixing import CHANGES
 
 NEEDED: dict[str, dict[str, Any]] = {
@@ -19,6 +23,10 @@ NEEDED: dict[str, dict[str, Any]] = {
     "RandCropImageV2": {"size": [32, 24]},
     "RandomCropImage": {"size": [32, 24]},
     "RandomResizedCrop": {"size": [24, 32]},
+}
+ALSO_NEEDED: dict[str, dict[str, Any]] = {
+    "RandomInterpolationAugment": {"prob": 0.5},
+    "RandomApply": {"p": 0.5, "transforms": [{"RandFlipImage": None}, {"Pad": {"padding": 2}}]},
 }
 
 
@@ -34,7 +42,8 @@ def picture() -> np.ndarray:
 
 @pytest.mark.parametrize("name", [entry.name for entry in augmentations])
 def test_every_augmentation(name: str, picture: np.ndarray) -> None:
-    operation = build(name, **NEEDED.get(name, {}))
+    operation = build(name, **NEEDED.get(name, ALSO_NEEDED.get(name, {})))
+    operation = pickle.loads(pickle.dumps(operation))  # as it comes to a worker that is spawned
     frozen = picture.copy()
     frozen.flags.writeable = False  # a cached picture
     global_states = (np.random.get_state()[1].copy(), random.getstate(), torch.get_rng_state())  # type: ignore[union-attr]
@@ -174,8 +183,6 @@ def test_hue_of_a_full_turn_needs_a_bound() -> None:
 
 
 def test_mixed_chains_against_a_naive_sum(picture: np.ndarray) -> None:
-    from PIL import Image
-
     mix = build("AugMix", prob=1, aug_prob_coeff=1.0, mixture_depth=2, aug_severity=3)
     result = mix(picture, np.random.default_rng(4))
     rng = np.random.default_rng(4)
@@ -226,8 +233,182 @@ def test_colour_after_the_normalisation_is_named() -> None:
         ("AugMix", {"aug_severity": 20}, "aug_severity in 0.1..10"),
         ("RandFlipImage", {"flip_code": 2}, "must be"),
         ("RandCropImage", {"size": 8, "scal": [0.1, 1]}, "did you mean 'scale'"),
+        ("RandAugment", {"magnitude": 11}, "magnitude must lie in 0..10"),
+        ("TimmAutoAugment", {"config_str": "rand-x9"}, "'rand-x9' is no policy of timm: write rand-m9"),
+        ("Cutout", {"length": 0}, "at least 1"),
+        ("Cutout", {"fill_value": "black"}, "or none, got 'black'"),
+        ("GridMask", {"d1": 9, "d2": 9}, "needs 1 <= d1 < d2"),
+        ("BlurImage", {"max_size": 2}, "max_size must be at least 3"),
+        ("RandomApply", {"p": 1, "transforms": []}, "at least one operation"),
+        ("RandomApply", {"p": 1, "transforms": ["RandFlipImages"]}, "did you mean 'RandFlipImage'"),
+        ("RandomApply", {"p": 1, "transforms": ["ToTensor"]}, "channels last, and not ToTensor"),
     ],
 )
 def test_wrong_arguments(name: str, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         build(name, **arguments)
+
+
+def test_levels_against_pillow(picture: np.ndarray) -> None:
+    rng, image = np.random.default_rng(0), Image.fromarray(picture)
+    for bits in range(1, 9):
+        ours = np.asarray(changes.posterize(image, bits, rng))
+        assert np.array_equal(ours, np.asarray(ImageOps.posterize(image, bits)))
+    assert not np.asarray(changes.posterize(image, 0, rng)).any()
+    brighter = np.where(picture < 128, np.minimum(picture.astype(int) + 60, 255), picture)
+    assert np.array_equal(np.asarray(changes.solarize_add(image, 60.9, rng)), brighter)
+
+
+def test_directions_of_warps(picture: np.ndarray) -> None:
+    image = Image.fromarray(picture)
+    shift = changes.Warp("translateX", (1, 2, 3), Image.Resampling.NEAREST, in_pixels=True)
+    left, right = np.roll(picture, -5, axis=1), np.roll(picture, 5, axis=1)
+    left[:, -5:], right[:, :5] = (1, 2, 3), (1, 2, 3)
+    seen = {np.asarray(shift(image, 5, np.random.default_rng(seed))).tobytes() for seed in range(20)}
+    assert seen == {left.tobytes(), right.tobytes()}
+    turn = changes.Warp("rotate", (0, 0, 0), Image.Resampling.NEAREST)
+    seen = {np.asarray(turn(image, 30, np.random.default_rng(seed))).tobytes() for seed in range(20)}
+    assert len(seen) == 2
+    turn = changes.Warp("rotate", (0, 0, 0), Image.Resampling.NEAREST, one_way=True)
+    assert len({np.asarray(turn(image, 30, np.random.default_rng(s))).tobytes() for s in range(20)}) == 1
+
+
+@pytest.mark.parametrize("name", ["RandAugment", "RandAugmentV2", "RandAugmentV3"])
+def test_rand_augment_of_no_layers_changes_nothing(name: str, picture: np.ndarray) -> None:
+    rng = np.random.default_rng(0)
+    assert np.array_equal(build(name, num_layers=0)(picture, rng), picture)
+    weak = build(name, magnitude=0).steps
+    strong = build(name, magnitude=10).steps
+    assert len(weak) == len(strong) == (16 if name == "RandAugmentV2" else 14)
+
+
+def test_auto_augment_has_the_policy_of_the_paper() -> None:
+    pairs = build("AutoAugment").pairs
+    assert len(pairs) == 25
+    assert all(len(pair) == 2 for pair in pairs)
+    (posterize, bits, probability), (rotate, degrees, _) = pairs[0]
+    assert (posterize, bits, probability) == (changes.posterize, 4, 0.4)
+    assert (rotate.kind, degrees) == ("rotate", pytest.approx(30))
+
+
+def test_a_policy_of_timm_is_that_of_timm(picture: np.ndarray) -> None:
+    ours = build("TimmAutoAugment", config_str="rand-m9-mstd0.5-inc1", img_size=[48, 64])
+    settings = {
+        "translate_const": 21,  # 0.45 of the shorter side
+        "img_mean": (124, 116, 104),
+        "interpolation": Image.Resampling.BICUBIC,
+    }
+    theirs = rand_augment_transform("rand-m9-mstd0.5-inc1", settings)
+    for seed in range(20):
+        result = ours(picture, np.random.default_rng(seed))
+        rng = np.random.default_rng(seed)
+        rng.random()
+        state, numpy_state, drawn = random.getstate(), np.random.get_state(), int(rng.integers(2**32))
+        random.seed(drawn)
+        np.random.seed(drawn)
+        expected = np.asarray(theirs(Image.fromarray(picture)))
+        random.setstate(state)
+        np.random.set_state(numpy_state)
+        assert np.array_equal(result, expected)
+
+
+@pytest.mark.parametrize("name", ["augmix-m3-w3", "v0", "original-mstd0.5"])
+def test_other_policies_of_timm(name: str) -> None:
+    square = np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)
+    assert build("TimmAutoAugment", config_str=name)(square, np.random.default_rng(0)).shape == square.shape
+
+
+def test_holes_have_their_size() -> None:
+    image = np.full((40, 60, 3), 9, np.uint8)
+    for length in (7, 10):
+        cut, larger = (build("Cutout", length=length, reference_behaviour=b) for b in (False, True))
+        sizes, reference_sizes = set(), set()
+        for seed in range(60):
+            gone = cut(image, np.random.default_rng(seed))[:, :, 0] == 0
+            rows, columns = gone.any(1).sum(), gone.any(0).sum()
+            assert gone.sum() == rows * columns
+            sizes |= {int(rows), int(columns)}
+            reference = larger(image, np.random.default_rng(seed))[:, :, 0] == 0
+            reference_sizes |= {int(reference.any(1).sum())}
+        assert max(sizes) == length
+        assert min(sizes) >= length // 2
+        assert max(reference_sizes) == 2 * (length // 2) + 1
+    drawn = build("Cutout", length=8, fill_value="none")(image, np.random.default_rng(1))
+    assert len(np.unique(drawn.reshape(-1, 3), axis=0)) == 2
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [("Cutout", {"length": 9}), ("HideAndSeek", {}), ("GridMask", {"d1": 8, "d2": 12, "rotate": 90})],
+    ids=lambda value: value[0],
+)
+def test_hiding_in_either_layout(operation: tuple[str, dict[str, Any]], picture: np.ndarray) -> None:
+    hide = build(operation[0], **operation[1])
+    image = picture.astype(np.float32) + 1
+    changed = 0
+    for seed in range(20):
+        last = hide(image, np.random.default_rng(seed))
+        first = hide(np.ascontiguousarray(image.transpose(2, 0, 1)), np.random.default_rng(seed))
+        assert np.array_equal(first.transpose(1, 2, 0), last)
+        assert ((last == image) | (last == 0)).all()
+        changed += bool((last == 0).any())
+    assert changed > 10
+
+
+def test_the_mesh_has_its_share_of_bars() -> None:
+    mesh = build("GridMask", d1=10, d2=11, ratio=0.3).mask(100, 100, np.random.default_rng(0))
+    assert mesh.mean() == pytest.approx(0.7**2)  # 3 of 10 rows and columns are bars
+    turned = build("GridMask", d1=10, d2=11, ratio=0.3, mode=1).mask(100, 100, np.random.default_rng(0))
+    assert np.array_equal(turned, 1 - mesh)
+    assert build("GridMask", reference_behaviour=True).prob == 0
+
+
+def test_light_against_the_formula() -> None:
+    image = np.full((2, 2, 3), 100, np.uint8)
+    lit = build("PCALighting", alphastd=0.5)
+    a = np.random.default_rng(4).normal(0, 0.5, 3)
+    vectors = [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]]
+    values = [0.2175, 0.0188, 0.0045]
+    shift = [sum(vectors[c][k] * a[k] * values[k] for k in range(3)) for c in range(3)]
+    result = lit(image, np.random.default_rng(4))
+    assert result[0, 0].tolist() == [round(100 + 255 * s) for s in shift]
+    as_there = build("PCALighting", alphastd=0.5, reference_behaviour=True)(image, np.random.default_rng(4))
+    np.testing.assert_allclose(as_there[0, 0], [100 + s for s in shift], rtol=1e-6)
+
+
+def test_the_part_that_is_kept_stays_in_its_place(picture: np.ndarray) -> None:
+    keep = build("CropWithPadding", prob=1, padding_num=7, scale=[0.2, 0.6], size=[9, 9])
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        rng.random()
+        top, left, height, width = keep.region(64, 48, rng)
+        expected = np.full_like(picture, 7)
+        expected[top : top + height, left : left + width] = picture[top : top + height, left : left + width]
+        assert np.array_equal(keep(picture, np.random.default_rng(seed)), expected)
+
+
+def test_lower_resolution_keeps_proportions() -> None:
+    wide = np.zeros((20, 80, 3), np.uint8)
+    wide[:, ::2] = 255
+    worse = build("RandomInterpolationAugment", prob=1)
+    assert all(worse(wide, np.random.default_rng(seed)).shape == wide.shape for seed in range(20))
+    tiny = np.full((1, 1, 3), 5, np.uint8)
+    assert np.array_equal(worse(tiny, np.random.default_rng(0)), tiny)
+
+
+def test_blur_keeps_a_flat_image_and_loses_detail(picture: np.ndarray) -> None:
+    blur = build("BlurImage", prob=1)
+    flat = np.full((20, 20, 3), 90, np.uint8)
+    rough = np.random.default_rng(0).integers(0, 256, (30, 30, 3), dtype=np.uint8)
+    for seed in range(20):
+        assert np.array_equal(blur(flat, np.random.default_rng(seed)), flat)
+        assert blur(rough, np.random.default_rng(seed)).std() < rough.std()
+        assert blur.line(np.random.default_rng(seed)).sum() == pytest.approx(1)
+
+
+def test_apply_does_all_or_nothing(picture: np.ndarray) -> None:
+    steps = [{"RandFlipImage": {"flip_code": 1}}, {"Pad": {"padding": 1}}]
+    both = build("RandomApply", p=0.5, transforms=steps)
+    shapes = [both(picture, np.random.default_rng(seed)).shape for seed in range(200)]
+    assert set(shapes) == {picture.shape, (66, 50, 3)}
+    assert 60 < shapes.count(picture.shape) < 140

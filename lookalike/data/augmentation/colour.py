@@ -91,3 +91,30 @@ class RandomGrayscale:
             return image
         require_uint8(image, "RandomGrayscale")
         return cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+
+
+_EIGENVALUES = np.array([0.2175, 0.0188, 0.0045])
+_EIGENVECTORS = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
+
+
+@augmentations.register("PCALighting")
+class PCALighting:
+    """Shift all pixels along the principal colours of ImageNet, as AlexNet was trained with.
+
+    The shift of (R, G, B) is E (a * v), with E the eigenvectors, v the eigenvalues of colours of 0..1 and
+    a ~ N(0, `alphastd`^2) for each of them; times 255 for images of 0..255, which stay uint8. The reference
+    adds the shift for 0..1 to images of 0..255, which changes nothing that can be seen, and gives float32; so
+    do we with `reference_behaviour`.
+    """
+
+    def __init__(self, alphastd: Number = 0.1, reference_behaviour: bool = False) -> None:
+        if alphastd < 0:
+            raise UserError(f"alphastd must be at least 0, got {alphastd}")
+        self.alphastd, self.reference_behaviour = alphastd, reference_behaviour
+
+    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        require_uint8(image, "PCALighting")
+        shift = _EIGENVECTORS @ (rng.normal(0.0, self.alphastd, 3) * _EIGENVALUES)
+        if self.reference_behaviour:
+            return image.astype(np.float32) + shift.astype(np.float32)
+        return np.asarray(np.clip(np.rint(image + 255 * shift), 0, 255), np.uint8)

@@ -13,6 +13,7 @@ from lookalike.data.augmentation.arguments import (
     Interpolation,
     Size,
     interpolation_of,
+    probability,
     width_and_height,
 )
 from lookalike.data.registries import augmentations
@@ -126,6 +127,39 @@ class RandomResizedCrop:
         top, left, height, width = self.region(image.shape[0], image.shape[1], rng)
         part = image[top : top + height, left : left + width]
         return resize(part, self.size, interpolation_of(self.interpolation, rng), self.backend)
+
+
+@augmentations.register(
+    "CropWithPadding",
+    swallows={
+        "size": "the image keeps its size",
+        "interpolation": "nothing is resized",
+    },
+)
+class CropWithPadding(RandomResizedCrop):
+    """With probability `prob` keep the part that RandomResizedCrop would cut out, in its place, and fill the
+    rest with `padding_num`: the partly seen faces of AdaFace, https://arxiv.org/abs/2204.00964.
+
+    The reference crashes here, since it asks for the part by a name that Paddle does not have.
+    """
+
+    def __init__(
+        self,
+        prob: Number = 1.0,
+        padding_num: Number = 0.0,
+        scale: tuple[Number, Number] = (0.08, 1.0),
+        ratio: tuple[Number, Number] = (3 / 4, 4 / 3),
+    ) -> None:
+        super().__init__(1, scale, ratio)
+        self.prob, self.padding_num = probability(prob), padding_num
+
+    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if rng.random() >= self.prob:
+            return image
+        top, left, height, width = self.region(image.shape[0], image.shape[1], rng)
+        padded = np.full_like(image, self.padding_num)
+        padded[top : top + height, left : left + width] = image[top : top + height, left : left + width]
+        return padded
 
 
 @augmentations.register("RandomCropImage")

@@ -24,6 +24,8 @@ class RandomErasing:
     [0.485, 0.456, 0.406] is not.
     """
 
+    takes = None
+
     def __init__(
         self,
         EPSILON: Number = 0.5,
