@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,20 +13,30 @@ from lookalike.core.component import Component, Place, Section, place_of
 from lookalike.core.errors import did_you_mean
 from lookalike.core.log import logger, warn_once
 from lookalike.model import backbones as _backbones  # noqa: F401  fills the registry
+from lookalike.model import feature_pyramid as _feature_pyramid  # noqa: F401
 from lookalike.model import heads as _heads  # noqa: F401
 from lookalike.model import necks as _necks  # noqa: F401
+from lookalike.model import pooling as _pooling  # noqa: F401
 from lookalike.model.backbones import timm_models
 from lookalike.model.batch_norm import use_biased_running_variance
+from lookalike.model.fitting import check_fit
 from lookalike.model.freezing import freeze, is_norm
+from lookalike.model.layer_options import LAYER_OPTIONS, layer_choice
+from lookalike.model.layer_outputs import (
+    existing_layers,
+    freeze_without_gradient,
+    stop_gradient,
+    watched_path,
+)
+from lookalike.model.necks import NeckChain
 from lookalike.model.rec_model import BackboneFacts, RecModel
 from lookalike.model.registries import backbones, heads, necks
-from lookalike.model.shapes import output_shape
 from lookalike.model.stop_layers import DOCUMENT_NAMES, cut, layer_path
 from lookalike.model.weights.load import load_weights
 from lookalike.model.weights.urls import pretrained_url
 
 PRETRAINED_OPTIONS = ("pretrained", "use_ssld", "use_ssld_stage1_pretrained")
-"""Arguments that every backbone takes beside its own."""
+"""Arguments about weights that every backbone takes beside its own."""
 
 _ARCH_KEYS = (
     "name",
@@ -53,15 +62,19 @@ def build_backbone(
     stop_place: Place | None = None,
     pretrained: bool = True,
     reference_behaviour: bool = False,
+    image_shape: tuple[int, int, int] | None = None,
+    watched: Sequence[str] = (),
 ) -> nn.Module:
     """Build a backbone, cut it at the stop layer, and load its pretrained weights.
 
-    `section` names a registered backbone or `timm/<name>`, with `pretrained: true | path | URL` among its
-    arguments; `pretrained=False` leaves that aside (for a model whose weights come from a checkpoint anyway).
-    The module carries `facts`: its name, the keys of weights that the cut left out, timm's grouping of its
-    layers.
+    `section` names a registered backbone or `timm/<name>`. Its arguments may hold `pretrained: true | path |
+    URL`, which `pretrained=False` leaves aside (for a model whose weights come from a checkpoint anyway);
+    `return_patterns` and `return_stages`, layers whose outputs a model gives as well; and `freeze_before`
+    (`freeze_befor` in the reference), a layer that no gradient passes: what leads to nothing but it does not
+    learn, though its batch norms go on measuring. `watched` are layers that will be looked at later.
 
-    Raises UserError for an unknown name, argument, layer or file.
+    The module carries `facts`: its name, the keys of weights that the cut left out, timm's grouping of its
+    layers, the layers to return. Raises UserError for an unknown name, argument, layer or file.
     """
     component = Component.of(section, path)
     options = {key: component.arguments.get(key, False) for key in PRETRAINED_OPTIONS}
@@ -75,20 +88,31 @@ def build_backbone(
             "use_ssld asks for weights of the reference, which timm's networks do not have"
         )
     if from_timm:
-        own = {key: value for key, value in component.arguments.items() if key not in PRETRAINED_OPTIONS}
+        beside = (*PRETRAINED_OPTIONS, *LAYER_OPTIONS)
+        own = {key: value for key, value in component.arguments.items() if key not in beside}
         module = timm_models.create(component.with_arguments(own), wanted is True)
     else:
         module = backbones.build(
-            component, also=PRETRAINED_OPTIONS, reference_behaviour=reference_behaviour
+            component, also=(*PRETRAINED_OPTIONS, *LAYER_OPTIONS), reference_behaviour=reference_behaviour
         )
     before = set(module.state_dict())
     removed = timm_models.classifier_keys(module) if from_timm else set()
     matcher = timm_models.layer_matcher(module) if from_timm else None
-    shape = timm_models.input_size(module) if from_timm else (3, 224, 224)
+    own_shape = timm_models.input_size(module) if from_timm else getattr(module, "image_shape", (3, 224, 224))
+    shape = image_shape or own_shape
+    chosen = layer_choice(module, component, shape)
+    frozen_before = chosen.frozen_before
     if stop_layer is not None and not (from_timm and _is_pooled_cut(module, stop_layer)):
-        module = cut(module, stop_layer, stop_place)
+        paths = [*chosen.returned.values(), *([frozen_before] if frozen_before else [])]
+        paths += existing_layers(module, watched)
+        module = cut(module, stop_layer, stop_place, paths)
     removed |= before - set(module.state_dict())
-    facts = BackboneFacts(component.name, frozenset(removed), matcher, shape)
+    returned = {name: watched_path(module, layer) for name, layer in chosen.returned.items()}
+    if frozen_before is not None:
+        frozen_before = watched_path(module, frozen_before)
+        stop_gradient(module.get_submodule(frozen_before))
+        freeze_without_gradient(module, shape)
+    facts = BackboneFacts(component.name, frozenset(removed), matcher, shape, returned, frozen_before)
     module.facts = facts  # type: ignore[assignment]
     if wanted and not (from_timm and wanted is True):
         source = (
@@ -113,7 +137,14 @@ def _is_pooled_cut(module: nn.Module, name: str) -> bool:
 
 
 def build_neck(section: Any, path: str = "Arch.Neck", reference_behaviour: bool = False) -> nn.Module:
-    """Build a neck. Raises UserError for an unknown name or argument."""
+    """Build a neck; a list of them makes a `NeckChain`. Raises UserError for an unknown name or argument."""
+    if isinstance(section, (list, tuple)):
+        return NeckChain(
+            *(
+                necks.build(entry, f"{path}[{index}]", reference_behaviour=reference_behaviour)
+                for index, entry in enumerate(section)
+            )
+        )
     return necks.build(section, path, reference_behaviour=reference_behaviour)
 
 
@@ -127,12 +158,14 @@ def build_model(
     reference_behaviour: bool = False,
     pretrained: bool = True,
     image_shape: tuple[int, int, int] | None = None,
+    watched: Sequence[str] = (),
 ) -> RecModel:
     """Build the model of a recipe from its `Arch` block.
 
     `reference_behaviour` keeps the running variance of batch norms as Paddle does; `pretrained=False` skips
     the download of the backbone's weights, for a model that gets those of a checkpoint; `image_shape` (C, H,
-    W) lets the sizes be checked where they depend on that of the pictures.
+    W) lets the sizes be checked where they depend on that of the pictures; `watched` names layers that will
+    be looked at (`RecModel.several_at`), which a backbone that is cut inside a block has to know.
 
     Raises UserError for unknown names and arguments, and for parts whose sizes do not fit.
     """
@@ -149,6 +182,8 @@ def build_model(
         stop_place=stop_place,
         pretrained=pretrained,
         reference_behaviour=reference_behaviour,
+        image_shape=image_shape,
+        watched=watched,
     )
     neck = (
         build_neck(arch["Neck"], place.at("Neck").path, reference_behaviour=reference_behaviour)
@@ -165,7 +200,7 @@ def build_model(
         raise place_of(arch, "head_feature_from", place).error(
             f"must be 'neck' or 'backbone', got {source!r}"
         )
-    _check_sizes(arch, place, backbone, neck, head, source, image_shape)
+    check_fit(arch, place, backbone, neck, head, source, image_shape)
     model = RecModel(
         backbone,
         neck,
@@ -188,7 +223,10 @@ def _with_synchronised_norms(model: RecModel, place: Place) -> RecModel:
     if process.world_size() == 1 or not torch.cuda.is_available():
         warn_once(f"{place}: 'use_sync_bn' has no effect without several processes on GPUs")
         return model
-    return nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-any-return,no-untyped-call]
+    model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+    if model.facts.frozen_before is not None:  # a batch norm that was replaced has lost its hook
+        stop_gradient(model.backbone.get_submodule(model.facts.frozen_before))
+    return model
 
 
 def _check_keys(arch: Mapping[str, Any], place: Place) -> None:
@@ -228,41 +266,3 @@ def _freeze(model: RecModel, arch: Mapping[str, Any], place: Place) -> None:
         model.train(model.training)
     count = sum(parameter.numel() for parameter in model.parameters() if not parameter.requires_grad)
     logger.info("%d parameters are frozen (%s)", count, ", ".join(patterns))
-
-
-def _check_sizes(
-    arch: Mapping[str, Any],
-    place: Place,
-    backbone: nn.Module,
-    neck: nn.Module | None,
-    head: nn.Module | None,
-    head_source: str,
-    image_shape: tuple[int, int, int] | None,
-) -> None:
-    """Refuse parts that do not fit, naming both of them, with the line of the second."""
-    facts: BackboneFacts = backbone.facts  # type: ignore[assignment]
-    shape: tuple[int, ...] | None = None
-    if image_shape is not None or not getattr(backbone, "size_decides_width", False):
-        shape = output_shape(backbone, image_shape or facts.image_shape)
-    flat = None
-    if shape is not None and (image_shape is not None or math.prod(shape[1:]) == 1):
-        # maps that are flattened depend on the size of the pictures, which is not always known here
-        flat = math.prod(shape)
-    whole = given = (f"{place.path}.Backbone ({facts.name})", flat)
-    for part, key in ((neck, "Neck"), (head, "Head")):
-        if part is None:
-            continue
-        component = Component.of(arch[key], place.at(key).path)
-        label = f"{place.path}.{key} ({component.name})"
-        source = whole if key == "Head" and head_source == "backbone" else given
-        offered = shape[0] if getattr(part, "takes_maps", False) and shape else source[1]
-        taken = getattr(part, "in_features", None)
-        if taken is not None and offered is not None and taken != offered:
-            # both paths are in the sentence, so that the place is the file and the line only
-            raise (
-                Place()
-                .on_line_of(component.place)
-                .error(f"{label} takes {taken} features, but {source[0]} gives {offered}: make them equal")
-            )
-        if key == "Neck":
-            given = (label, getattr(part, "out_features", None) or (source[1] if taken is None else None))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -11,12 +11,15 @@ from torch import Tensor, nn
 
 from lookalike.core.component import Place
 from lookalike.core.errors import UserError
+from lookalike.model.heads import IdentityHead
+from lookalike.model.layer_outputs import as_vectors, recorded, watched_path
 from lookalike.model.shapes import output_shape
-from lookalike.model.stop_layers import layer_aliases, output_of
+from lookalike.model.stop_layers import find_layer, layer_aliases, layer_path
 
 _LAYER = Place("layer")
 
-FeatureName = Literal["backbone", "neck", "features", "logits"]
+OUTPUT_NAMES = ("backbone", "neck", "features", "logits")
+"""What a model can give beside the outputs of layers that are asked for."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +32,19 @@ class BackboneFacts:
     layer_matcher: Any = None
     """How timm groups the parameters from stem to end, where it is one of timm's."""
     image_shape: tuple[int, int, int] = (3, 224, 224)
+    layers: Mapping[str, str] = field(default_factory=dict)
+    """Layers whose outputs a model gives beside the last one: their names, and the paths of modules."""
+    frozen_before: str | None = None
+    """Path of the module whose output no gradient passes."""
 
 
 class RecModel(nn.Module):
     """Pictures in, embedding and class scores out.
 
     `forward` gives a dict: `backbone` (what the backbone gives), `neck` where there is one, `features` (of
-    the neck, else of the backbone: the embedding), `logits` where there is a head. Built by `build_model`.
+    the neck, else of the backbone: the embedding), `logits` where there is a head, and the output of each
+    layer that `return_patterns` or `return_stages` of the backbone asks for, by its name. Built by
+    `build_model`.
     """
 
     def __init__(
@@ -68,33 +77,56 @@ class RecModel(nn.Module):
             labels = labels.reshape(-1)
             if labels.device.type == "cpu":
                 self.check_labels(labels)
-        outputs = {"backbone": self.backbone(images)}
-        outputs["features"] = outputs["backbone"]
+        output, layers = self._seen(images)
+        outputs = {"backbone": output, "features": output}
         if self.neck is not None:
-            outputs["neck"] = outputs["features"] = self.neck(outputs["backbone"])
-        if self.head is not None:
+            outputs["neck"] = outputs["features"] = self._through_neck(output, layers)
+        if self.head is not None and self.gives_logits:
             source = outputs["backbone" if self.head_feature_from == "backbone" else "features"]
             outputs["logits"] = self.head(source, labels)
-        return outputs
+        return {**outputs, **layers}
+
+    @property
+    def gives_logits(self) -> bool:
+        """Whether there is a head that scores classes."""
+        return self.head is not None and not isinstance(self.head, IdentityHead)
+
+    def _seen(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """What the backbone gives, and the outputs of its layers that are asked for."""
+        if not self.facts.layers:
+            return self.backbone(images), {}
+        with recorded(self.backbone, self.facts.layers) as layers:
+            output = self.backbone(images)
+        return output, layers
+
+    def _through_neck(self, output: Tensor, layers: Mapping[str, Tensor]) -> Tensor:
+        assert self.neck is not None
+        several = getattr(self.neck, "takes_layers", False)
+        return self.neck(list(layers.values()) if several else output)  # type: ignore[no-any-return]
 
     def output_names(self) -> list[str]:
         """The keys of what `forward` gives."""
         neck = ["neck"] if self.neck is not None else []
-        return ["backbone", "features", *neck, *(["logits"] if self.head is not None else [])]
+        logits = ["logits"] if self.gives_logits else []
+        return ["backbone", "features", *neck, *logits, *self.facts.layers]
 
     def embed(self, images: Tensor, key: str = "features") -> Tensor:
-        """The embeddings (N, D) without the class scores: `features`, `backbone` or `neck`."""
+        """The embeddings (N, D) without the class scores: `features`, `backbone` or `neck`.
+
+        A returned layer may be named as well; its map is averaged over its places.
+        """
+        if key not in self.output_names():
+            if key == "neck":
+                raise UserError("the model has no neck, so its features are those of the backbone")
+            known = ", ".join(map(repr, self.output_names()))
+            raise UserError(f"a model gives {known}, not '{key}'")
         if key == "logits":
             return self(images)["logits"]  # type: ignore[no-any-return]
-        output: Tensor = self.backbone(images)
-        if key == "backbone":
-            return output.flatten(1)
-        if key not in ("features", "neck"):
-            raise UserError(f"a model gives 'features', 'backbone', 'neck' or 'logits', not '{key}'")
-        if self.neck is not None:
-            output = self.neck(output)
-        elif key == "neck":
-            raise UserError("the model has no neck, so its features are those of the backbone")
+        output, layers = self._seen(images)
+        if key in layers:
+            return as_vectors(layers[key])
+        if key != "backbone" and self.neck is not None:
+            output = self._through_neck(output, layers)
         return output.flatten(1)
 
     def check_labels(self, labels: Tensor) -> None:
@@ -124,15 +156,24 @@ class RecModel(nn.Module):
         return size
 
     def features_at(self, images: Tensor, layer: str, place: Place = _LAYER) -> Tensor:
-        """Output of any layer, named from the model or from its backbone (`backbone.blocks[3]`, `blocks[3]`).
+        """Output of any layer; see `several_at`."""
+        return self.several_at(images, [layer], place)[layer]
 
-        Raises UserError that lists the nearest names; `place` says who named the layer, such as `--layer`.
+    def several_at(self, images: Tensor, layers: Sequence[str], place: Place = _LAYER) -> dict[str, Tensor]:
+        """Outputs of layers, named from the model or from its backbone (`backbone.blocks[3]`, `blocks[3]`).
+
+        Raises UserError that lists the nearest names; `place` says who named the layers, such as `--layer`.
         """
-        known = dict(self.named_modules()).keys() | layer_aliases(self).keys()
-        path = re.sub(r"\[(\d+)\]", r".\1", layer)
-        if path not in known and f"backbone.{path}" in known:
-            layer = f"backbone.{path}"
-        return output_of(self, images, layer, place=place)
+        known = {name for name, _ in self.named_modules()} | layer_aliases(self).keys()
+        paths = {}
+        for layer in layers:
+            path = layer_path(layer)
+            inside = path not in known and f"backbone.{path}" in known
+            found = find_layer(self, f"backbone.{path}" if inside else layer, place)
+            paths[layer] = watched_path(self, found)
+        with recorded(self, paths, place) as outputs:
+            self(images)
+        return outputs
 
     def layer_groups(self) -> list[list[str]]:
         """Names of the parameters, in groups from stem to head, for learning rates that fall with depth.
@@ -158,6 +199,8 @@ class RecModel(nn.Module):
                 fuse()
         left = dict(self.named_modules())
         self.frozen_norms = [name for name in self.frozen_norms if name in left]
+        kept = {name: path for name, path in self.facts.layers.items() if _inside("backbone", path) in left}
+        self.facts = replace(self.facts, layers=kept)
         return self
 
     def train(self, mode: bool = True) -> RecModel:
@@ -166,6 +209,10 @@ class RecModel(nn.Module):
         for name in self.frozen_norms:
             self.get_submodule(name).eval()
         return self
+
+
+def _inside(prefix: str, path: str) -> str:
+    return f"{prefix}.{path}" if path else prefix
 
 
 class _Features(nn.Module):

@@ -1,4 +1,4 @@
-"""Cutting a backbone at a named layer, and looking at the output of any layer.
+"""Cutting a backbone at a named layer.
 
 Where the layers on the way run one after the other (all backbones of our own), everything behind the named
 one is deleted. Inside a residual block, or in a network of timm, the network is traced (torch.fx) and only
@@ -6,23 +6,29 @@ what leads to the named layer is kept. The keys of the weights stay as they were
 compiled and exported.
 
 A backbone may carry `stop_layer_aliases`, a mapping from names that recipes use to layers that it has: to
-their path, or to `WHOLE_NETWORK`. The reference leaves a network whole, with a warning, when it knows no layer
-of the name; a recipe that relies on that works here because the backbone declares it. Every other unknown name
-is an error.
+their path, or to `WHOLE_NETWORK`. The reference leaves a network whole, with a warning, when it knows no
+layer of the name; a recipe that relies on that works here because the backbone declares it. Every other
+unknown name is an error.
+
+It may also carry `stop_layer_leaves_out`: for some of its layers the names of those behind that the reference
+takes out when the network is cut there, where some of what it runs is no layer and so remains.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from typing import Any
+from collections.abc import Collection
 
-from torch import Tensor, nn
+from torch import nn
 
 from lookalike.core.component import Place
 
 DOCUMENT_NAMES = {"flatten_0": "flatten", "adaptive_avg_pool2d_0": "avg_pool"}
 """Layer names in older documents of the reference, and what they are called in its code and here."""
+
+TRACED_OUTPUT = "traced_output"
+"""The child of a layer that gives its output in a traced network, in which the layer itself does not run."""
 
 WHOLE_NETWORK = ""
 """As the layer behind a name in `stop_layer_aliases`: the output of the whole network."""
@@ -65,14 +71,31 @@ def _nearest(path: str, known: list[str]) -> list[str]:
     return (near + [name for name in top if name not in near])[:10]
 
 
-def cut(module: nn.Module, name: str, place: Place | None = None) -> nn.Module:
+def cut(module: nn.Module, name: str, place: Place | None = None, watched: Collection[str] = ()) -> nn.Module:
     """The network that ends with the named layer; the given one must not be used afterwards.
 
-    Raises UserError for a name that does not exist, and for a layer that cannot be traced.
+    `watched` are paths of layers whose outputs will be looked at on the way, which a traced network has to be
+    told. Raises UserError for a name that does not exist, for a layer that cannot be traced, and for a
+    watched one that lies behind the named one.
     """
     path = find_layer(module, name, place, "layer for BackboneStopLayer")
     if path == WHOLE_NETWORK:
         return module
+    if path in (leaves_out := getattr(module, "stop_layer_leaves_out", {})):
+        for layer in leaves_out[path]:
+            module._modules.pop(layer, None)
+    else:
+        module = _cut(module, path, name, place, watched)
+    left = dict(module.named_modules())
+    for layer in watched:
+        if layer not in left:
+            raise (place or Place()).error(
+                f"the layer '{layer}' lies behind '{name}', where the backbone is cut"
+            )
+    return module
+
+
+def _cut(module: nn.Module, path: str, name: str, place: Place | None, watched: Collection[str]) -> nn.Module:
     if isinstance(module.get_submodule(path), (nn.ModuleList, nn.ModuleDict)):
         inside = ", ".join(f"{path}.{child}" for child in dict(module.get_submodule(path).named_children()))
         raise (place or Place()).error(f"'{name}' is a list of layers, name one of them: {inside}")
@@ -85,41 +108,23 @@ def cut(module: nn.Module, name: str, place: Place | None = None) -> nn.Module:
         if done == len(parts):
             return module
         container = container.get_submodule(parts[done - 1])
-    traced = _traced_up_to(container, ".".join(parts[done:]), name, place)
+    start = "".join(f"{part}." for part in parts[:done])
+    inside = [layer.removeprefix(start) for layer in watched if layer.startswith(start) and layer != start]
+    traced = _traced_up_to(container, ".".join(parts[done:]), name, place, inside)
     if done == 0:
         return traced
     module.get_submodule(".".join(parts[: done - 1])).add_module(parts[done - 1], traced)
     return module
 
 
-def _traced_up_to(module: nn.Module, path: str, name: str, place: Place | None) -> nn.Module:
+def _traced_up_to(
+    module: nn.Module, path: str, name: str, place: Place | None, watched: list[str]
+) -> nn.Module:
     # needed for few recipes, and importing what traces takes longer than building a model
     from lookalike.model.traced import traced_up_to
 
     try:
-        return traced_up_to(module, path)
+        return traced_up_to(module, path, watched)
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise (place or Place()).error(f"the network cannot be cut at '{name}': {reason}") from error
-
-
-def output_of(
-    module: nn.Module, images: Tensor, name: str, run: Any = None, place: Place | None = None
-) -> Tensor:
-    """Output of a named layer while the network sees the images, the last one where it runs several times.
-
-    Raises UserError when the layer does not exist, does not run, or gives something other than a tensor.
-    """
-    place = place or Place()
-    path = find_layer(module, name, place)
-    seen: list[Any] = []
-    handle = module.get_submodule(path).register_forward_hook(lambda _m, _i, output: seen.append(output))
-    try:
-        (run or module)(images)
-    finally:
-        handle.remove()
-    if not seen:
-        raise place.error(f"the layer '{name}' does not run when the model sees an image")
-    if not isinstance(seen[-1], Tensor):
-        raise place.error(f"the layer '{name}' gives a {type(seen[-1]).__name__}, not a tensor")
-    return seen[-1]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 from timm.layers._fx import create_feature_extractor
 from torch import nn
+from torch.fx import Graph, Node
 from torchvision.models.feature_extraction import DualGraphModule
+
+from lookalike.model.stop_layers import TRACED_OUTPUT
 
 
 class TracedNetwork(DualGraphModule):  # type: ignore[misc]
@@ -22,15 +26,39 @@ class TracedNetwork(DualGraphModule):  # type: ignore[misc]
         return twin
 
 
-def traced_up_to(module: nn.Module, path: str) -> nn.Module:
-    """The network that ends with a layer. Whatever torch.fx raises means that it cannot be traced."""
+def traced_up_to(module: nn.Module, path: str, watched: Sequence[str] = ()) -> nn.Module:
+    """The network that ends with a layer. Whatever torch.fx raises means that it cannot be traced.
+
+    A traced network runs the smallest of its layers one by one, so a block of them has no output to look at.
+    For each watched layer that is a block an identity stands in, `<layer>.traced_output`, through which its
+    output goes on. Watched layers that lie behind the end are not in the network.
+    """
     training = module.training
+    watched = [layer for layer in watched if layer and layer != path]
     with warnings.catch_warnings():
         # training and evaluation differ in dropout, which is what two graphs are for
         warnings.simplefilter("ignore")
-        extractor: Any = create_feature_extractor(module, [path])
-    for graph in (extractor.train_graph, extractor.eval_graph):
+        ends: Any = create_feature_extractor(module, [path])
+        extractor: Any = create_feature_extractor(module, [path, *watched]) if watched else ends
+    for mode in ("train_graph", "eval_graph"):
+        graph, reached = getattr(extractor, mode), {node.name for node in getattr(ends, mode).nodes}
         output = next(node for node in graph.nodes if node.op == "output")
-        output.args = (next(iter(output.args[0].values())),)
+        nodes = dict(output.args[0])
+        output.args = (nodes.pop(path),)
+        for layer, node in nodes.items():
+            if node.name in reached and node.target != layer:
+                _stand_in(extractor, graph, node, layer)
+        for node in reversed(graph.nodes):
+            if node is not output and not node.users and node.name not in reached:
+                graph.erase_node(node)
     network: nn.Module = TracedNetwork(extractor, extractor.train_graph, extractor.eval_graph)
     return network.train(training)
+
+
+def _stand_in(extractor: nn.Module, graph: Graph, node: Node, layer: str) -> None:
+    """Let the output of a node go on through an identity that bears the name of a layer."""
+    name = f"{layer}.{TRACED_OUTPUT}"
+    extractor.add_submodule(name, nn.Identity())
+    with graph.inserting_after(node):
+        identity = graph.create_node("call_module", name, (node,))
+    node.replace_all_uses_with(identity, delete_user_cb=lambda user: user is not identity)

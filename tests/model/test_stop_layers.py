@@ -14,8 +14,9 @@ from lookalike.core.errors import UserError
 from lookalike.model import build_backbone
 from lookalike.model.backbones.pplcnet_v2 import RepDepthwiseSeparable
 from lookalike.model.backbones.resnet import ResidualBlock
+from lookalike.model.layer_outputs import output_of
 from lookalike.model.layers import DownscaleInInferDropout
-from lookalike.model.stop_layers import WHOLE_NETWORK, cut, find_layer, layer_path, output_of
+from lookalike.model.stop_layers import WHOLE_NETWORK, cut, find_layer, layer_path
 
 CONTAINERS = (nn.ModuleList, nn.ModuleDict)
 
