@@ -64,7 +64,10 @@ class Loss(Term):
 
 
 def one_a_sample(labels: Tensor, values: Tensor, reader: str, what: str = "label") -> Tensor:
-    """Labels (or domains, …) as (N,) on the device of the values (N, …). Raises UserError for another shape."""
+    """Labels (or domains, …) as (N,) on the device of the values (N, …).
+
+    Raises UserError for another shape.
+    """
     if labels.numel() != len(values) or labels.dim() > 2:
         raise UserError(
             f"{reader} needs one {what} a sample, (N,) or (N, 1); got {what}s of shape "

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from lookalike.core.errors import UserError
 from lookalike.loss.base import Loss
+from lookalike.loss.label_range import LabelRange
 from lookalike.loss.registries import losses
 
 
@@ -36,6 +37,7 @@ class CenterLoss(Loss):
     ) -> None:
         super().__init__(feature_from)
         self.centers = nn.Parameter(torch.randn(num_classes, feat_dim))
+        self.labels_of_centers = LabelRange("CenterLoss", "it", "its num_classes")
         self.reference_behaviour = reference_behaviour
 
     def value(self, values: Tensor, labels: Tensor) -> Tensor:
@@ -44,6 +46,7 @@ class CenterLoss(Loss):
             raise UserError(
                 f"CenterLoss: feat_dim is {length}, but '{self.feature_from}' has {values.shape[1]} values"
             )
+        labels = self.labels_of_centers.within(labels.long(), classes)
         squared = (values - self.centers.to(values)[labels]).square().sum(dim=1)
         if self.reference_behaviour:
             squared = squared.clamp(1e-12, 1e12) + (classes - 1) * 1e-12

@@ -16,7 +16,7 @@ _KNOWN_SIZE = {"embedding_size": "the features bring their own length"}
 def contrast(
     queries: Tensor, query_labels: Tensor, keys: Tensor, key_labels: Tensor, margin: float, epsilon: float
 ) -> Tensor:
-    """1/Q sum_i (sum of 1 - s over positives with s < 1 - epsilon, plus sum of s over negatives with s > margin).
+    """1/Q sum_i (sum of 1 - s over positives with s < 1 - epsilon + sum of s over negatives with s > margin).
 
     s are the dot products of queries (Q, D) and keys (K, D). A pair of a sample and itself has s = 1: epsilon
     leaves it out.

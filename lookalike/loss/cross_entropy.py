@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
 from lookalike.core.errors import UserError
 from lookalike.core.numbers import Number
 from lookalike.loss.base import Loss
+from lookalike.loss.label_range import LabelRange
 from lookalike.loss.reduction import Reduction, reduce
 from lookalike.loss.registries import losses
-
-BATCHES_BETWEEN_CHECKS = 20
-"""How often labels on a GPU are looked at."""
 
 
 @losses.register("CELoss", "CrossEntropyLoss")
@@ -42,44 +39,14 @@ class CELoss(Loss):
         self.epsilon = epsilon if epsilon is not None and 0 < epsilon < 1 else 0.0
         self.reduction: Reduction = reduction
         self.reference_behaviour = reference_behaviour
-        self._batches = 0
-        self._seen: tuple[Tensor, Tensor] | None = None
+        self.labels_of_classes = LabelRange(type(self).__name__, "'logits'", "Arch.Head.class_num")
 
     def read_labels(self, labels: Tensor, values: Tensor) -> Tensor:
         samples, classes = values.shape
         soft = labels.shape == (samples, classes) and (classes > 1 or labels.is_floating_point())
         if soft:
             return labels.to(values)
-        return self._within(super().read_labels(labels, values).long(), classes)
-
-    def _within(self, labels: Tensor, classes: int) -> Tensor:
-        """The labels, known to be class numbers. Raises UserError for one that is not.
-
-        Looking at values on a GPU waits for all work that is queued, so there it is done every 20th batch for
-        all since; until then a wrong label counts as the nearest class, where the kernel would end the
-        process.
-        """
-        if not labels.numel():
-            return labels
-        lowest, highest = torch.aminmax(labels)
-        if not labels.is_cpu:
-            if self._seen is not None:
-                lowest, highest = torch.minimum(lowest, self._seen[0]), torch.maximum(highest, self._seen[1])
-            self._seen = lowest, highest
-            self._batches += 1
-            if self._batches % BATCHES_BETWEEN_CHECKS != 1:
-                return labels.clamp(0, classes - 1)
-            self._seen = None
-        if int(lowest) < 0:
-            raise UserError(
-                f"CELoss: a label is {int(lowest)}, but class numbers start at 0: set relabel: True"
-            )
-        if int(highest) >= classes:
-            raise UserError(
-                f"CELoss: a label is {int(highest)}, but 'logits' has {classes} classes, 0 to {classes - 1}: "
-                f"raise Arch.Head.class_num to at least {int(highest) + 1} or set relabel: True"
-            )
-        return labels
+        return self.labels_of_classes.within(super().read_labels(labels, values).long(), classes)
 
     def value(self, values: Tensor, labels: Tensor) -> Tensor:
         if labels.dim() == 1:

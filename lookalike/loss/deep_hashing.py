@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lookalike.core.errors import UserError
 from lookalike.core.numbers import Number
 from lookalike.loss.base import Loss, Term, one_a_sample, read_output
+from lookalike.loss.label_range import LabelRange
 from lookalike.loss.pairwise import same_label
 from lookalike.loss.registries import losses
 
@@ -27,10 +27,10 @@ _BY_LABEL = {"n_class": "samples are alike by their labels"}
 
 @losses.register("DSHSDLoss")
 class DSHSDLoss(Term):
-    """L = mean_i C_i + alpha mean_ij D_ij, D_ij = d_ij / 2 for alike samples, max(0, 2 K - d_ij) / 2 for others.
+    """L = mean_i C_i + alpha mean_ij D_ij, D = d / 2 for alike samples, max(0, 2 K - d) / 2 for others,
 
-    d squared Euclidean between features of K values, C_i the cross entropy of the logits with the label or,
-    with `multi_label`, the sum over the classes of their binary cross entropies. Wu, Ling, Song, Deep
+    with d squared Euclidean between features of K values, C_i the cross entropy of the logits with the label
+    or, with `multi_label`, the sum over the classes of their binary cross entropies. Wu, Ling, Song, Deep
     Supervised Hashing Based on Stable Distribution, 2019. Reads (N, K) from `feature_from` and `logits`
     (N, C); with `multi_label` labels may be (N, C), 1 for each class that a sample is of, and samples are
     alike that share one.
@@ -49,6 +49,7 @@ class DSHSDLoss(Term):
         self.alpha = alpha
         self.multi_label = multi_label
         self.feature_from = feature_from
+        self.labels_of_classes = LabelRange("DSHSDLoss", "'logits'", "Arch.Head.class_num")
 
     def forward(
         self, outputs: Mapping[str, Any], labels: Tensor, batch: Mapping[str, Any] | None = None
@@ -63,11 +64,7 @@ class DSHSDLoss(Term):
         if self.multi_label and labels.shape == logits.shape:
             return labels.to(logits)
         flat = one_a_sample(labels, logits, self.output_key).long()
-        if len(flat) and not 0 <= int(flat.min()) <= int(flat.max()) < logits.shape[1]:
-            raise UserError(
-                f"{self.output_key}: labels lie between {int(flat.min())} and {int(flat.max())}, but 'logits' "
-                f"has the classes 0 to {logits.shape[1] - 1}"
-            )
+        flat = self.labels_of_classes.within(flat, logits.shape[1])
         return functional.one_hot(flat, logits.shape[1]).to(logits)
 
     def value(self, features: Tensor, logits: Tensor, classes: Tensor) -> Tensor:
@@ -109,11 +106,11 @@ class LCDSHLoss(Loss):
 
 @losses.register("DCHLoss", swallows=_BY_LABEL)
 class DCHLoss(Loss):
-    """L = mean_ij w_ij (s_ij log(d_ij / gamma) + log(1 + gamma / d_ij)) + _lambda mean_i log(1 + q_i / gamma)
+    """L = mean_ij w (s log(d / gamma) + log(1 + gamma / d)) + _lambda mean_i log(1 + q / gamma)
 
-    with d = K / 2 (1 - cos) the Hamming distance of codes of K values, relaxed, where cosines count as at most
-    0.99; s = 1 for alike samples and 0 for others, w the number of all pairs over that of pairs with the same
-    s, q the distance of |x_i| to the vector of ones. Cao, Long, Liu, Wang, Deep Cauchy Hashing for Hamming
+    with d = K / 2 (1 - cos) the Hamming distance of codes of K values, relaxed, where cosines count as at
+    most 0.99; s = 1 for alike samples and 0 for others, w the number of all pairs over that of pairs with the
+    same s, q the distance of |x_i| to the vector of ones. Cao, Long, Liu, Wang, Deep Cauchy Hashing for Hamming
     Space Retrieval, 2018. Reads (N, K) from `feature_from`.
 
     Where all pairs are alike w is 1. Same values as the reference, which has no defaults for `gamma` and

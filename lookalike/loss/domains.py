@@ -1,4 +1,4 @@
-"""Losses over several domains (cameras, sites), so that features work in one that was not trained on: MetaBIN.
+"""Losses over several domains (cameras, sites), for features that work in a new one: MetaBIN.
 
 Choi, Kim, Jeong, Kim, Kim, Meta Batch-Instance Normalization for Generalizable Person Re-Identification,
 2021, https://arxiv.org/abs/2011.14670.

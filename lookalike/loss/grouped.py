@@ -1,8 +1,8 @@
 """Losses that the reference computes on batches in a fixed order: TriHard, MSM, EML and N-pairs.
 
-It ignores the labels: each run of `samples_each_class` rows counts as one class. Here the labels decide, and
-batches may be of any make-up. `reference_behaviour=True` goes by the order of rows instead; on batches in that
-order both give the same values.
+It ignores the labels: each run of `samples_each_class` rows counts as one class. Here the labels decide,
+and batches may be of any make-up. `reference_behaviour=True` goes by the order of rows instead; on batches in
+that order both give the same values.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class TriHardLoss(_Grouped):
 
 @losses.register("MSMLoss", swallows=_ANY_SIZE)
 class MSMLoss(_Grouped):
-    """L = max(0, max d(i, p) - min d(j, n) + margin) over the whole batch, d squared Euclidean of unit vectors.
+    """L = max(0, max d(i, p) - min d(j, n) + margin) over the batch, d squared Euclidean of unit vectors.
 
     The farthest of all positive pairs against the nearest of all negative pairs, which need not share an
     anchor. Xiao, Luo, Zhang, Margin Sample Mining Loss, 2017, https://arxiv.org/abs/1710.00478. Reads (N, D)
@@ -96,8 +96,9 @@ class EmlLoss(_Grouped):
     """L = mean_i log(1 + beta mean_p exp(d(i, p)) mean_n exp(-d(i, n))) / log(1 + beta), d squared Euclidean.
 
     p runs over the other samples of the label of i, n over those of other labels, beta = 100000. Huang, Zhu,
-    Lin, Large Scale Strongly Supervised Ensemble Metric Learning, 2012, https://arxiv.org/abs/1212.6094. Reads
-    (N, D) from `feature_from`, as they are. An anchor without positives or without negatives counts with 0.
+    Lin, Large Scale Strongly Supervised Ensemble Metric Learning, 2012, https://arxiv.org/abs/1212.6094.
+    Reads (N, D) from `feature_from`, as they are. An anchor without positives or without negatives counts
+    with 0.
 
     The reference takes the logarithm apart where max_p d - min_n d is above 20; this form needs no such case
     and gives the same values. `samples_each_class` concerns `reference_behaviour=True` only, see above.

@@ -52,14 +52,13 @@ class CrossBatchMemory(nn.Module):
         size, dimension = self.features.shape
         if features.shape[1] != dimension:
             raise UserError(
-                f"the memory of earlier batches is for features of {dimension} values, got {features.shape[1]}"
+                f"the memory of earlier batches is for features of {dimension} values, "
+                f"got {features.shape[1]}: set 'embedding_size' or 'feat_dim' of the loss"
             )
         features, labels = of_all_processes(features.to(self.features)), of_all_processes(labels)
         added = len(labels)
         if added > size:
-            raise UserError(
-                f"the memory of earlier batches holds {size} samples, fewer than the batch ({added})"
-            )
+            raise UserError(f"a batch of {added} samples does not fit a memory of xbm_size {size}")
         position = int(self.position)
         if self.reference_behaviour:
             overflows = position + added > size
@@ -81,11 +80,12 @@ class CrossBatchMemory(nn.Module):
 
 
 class RememberingLoss(Loss):
-    """L = compare(batch, batch) + xbm_weight * compare(batch, memory), the second from batch start_iter + 1 on.
+    """L = compare(batch, batch) + xbm_weight * compare(batch, memory).
 
-    From then on each batch is remembered before it is compared, so the memory holds the batch itself and never
-    is empty. Only what is compared with the memory carries a gradient, the memory does not. At evaluation
-    nothing is remembered, and the batch is compared with itself alone. A subclass writes `compare`.
+    The second term begins with batch start_iter + 1. From then on each batch is remembered before it is
+    compared, so the memory holds the batch itself and is never empty. Gradients flow to the batch, not to the
+    memory. At evaluation nothing is remembered, and the batch is compared with itself alone. A subclass
+    writes `compare`.
     """
 
     iteration: Tensor

@@ -44,7 +44,7 @@ def build(case: dict[str, Any]) -> nn.Module:
 
 
 def our_name(parameter: str) -> str:
-    """`loss_func.2.centers`, `loss_func.projectors.0.conv.weight` as `terms.2.centers`, `loss.projectors.…`."""
+    """`loss_func.2.centers` is `terms.2.centers`; `loss_func.projectors.…` is `loss.projectors.…`."""
     first, _, rest = parameter.replace(".conv.", ".").partition(".")
     if first != "loss_func":
         return parameter.replace(".conv.", ".")
@@ -57,7 +57,7 @@ def in_our_layout(array: np.ndarray, parameter: str) -> np.ndarray:
 
 
 class Call:
-    """The arguments of a call, `arg0.Student.logits` as nested dicts, and the tensors that they hold by name."""
+    """The arguments of a call, nested as their names say (`arg0.Student.logits`); their tensors by name."""
 
     def __init__(self, case: dict[str, Any]) -> None:
         self.case = case

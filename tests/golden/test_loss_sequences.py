@@ -1,4 +1,4 @@
-"""Losses of the reference that remember earlier batches: each call of a sequence, its gradient and the memory."""
+"""Losses of the reference that remember earlier batches: each call, its gradient, and the memory at last."""
 
 from __future__ import annotations
 

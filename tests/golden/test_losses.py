@@ -1,4 +1,4 @@
-"""Every loss of the reference that is one call: value and gradient, also that of the loss's own parameters."""
+"""Every loss of the reference that is one call: value and gradients, those of its own parameters included."""
 
 from __future__ import annotations
 

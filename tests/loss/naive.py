@@ -8,13 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from tests.loss import naive_codes, naive_pairs
+from tests.loss.naive_pairs import unit
+
 Array = np.ndarray
-
-
-def unit(features: Array) -> Array:
-    return np.stack(
-        [row / np.linalg.norm(row) if np.linalg.norm(row) > 1e-12 else row * 0 for row in features]
-    )
 
 
 def cross_entropy(
@@ -33,6 +30,16 @@ def cross_entropy(
         log_sum = highest + math.log(sum(math.exp(value - highest) for value in row))
         terms.append(-sum(t * (value - log_sum) for t, value in zip(target, row, strict=True)))
     return {"mean": np.mean, "sum": np.sum, "none": np.array}[reduction](terms)
+
+
+def cross_entropy_beside(logits: Array, labels: Array, epsilon: float = 0.0, **_: Any) -> float:
+    """Smoothing spreads epsilon over the other classes only."""
+    terms = []
+    for row, label in zip(logits, labels, strict=True):
+        logarithms = row - math.log(sum(math.exp(value) for value in row))
+        share = epsilon / (len(row) - 1)
+        terms.append(-sum((1 - epsilon if c == label else share) * p for c, p in enumerate(logarithms)))
+    return float(np.mean(terms))
 
 
 def triplet(
@@ -139,4 +146,18 @@ NAIVE: dict[str, Callable[..., Any]] = {
     "TripletAngularMarginLoss": triplet_angular,
     "SupConLoss": supervised_contrastive,
     "PairwiseCosface": pairwise_cosface,
+    "ContrastiveLoss": naive_pairs.contrastive,
+    "ContrastiveLoss_XBM": naive_pairs.contrastive,
+    "TripletAngularMarginLoss_XBM": triplet_angular,
+    "CenterLoss": naive_pairs.center,
+    "TriHardLoss": naive_pairs.trihard,
+    "MSMLoss": naive_pairs.margin_sample_mining,
+    "EmlLoss": naive_pairs.ensemble,
+    "NpairsLoss": naive_pairs.n_pairs,
+    "DSHSDLoss": naive_codes.stable_distribution,
+    "LCDSHLoss": naive_codes.locality_constrained,
+    "DCHLoss": naive_codes.cauchy,
+    "SoftTargetCrossEntropy": cross_entropy,
+    "CELossForMetaBIN": cross_entropy_beside,
+    "TripletLossForMetaBIN": triplet,
 }

@@ -1,4 +1,4 @@
-"""The term of a recipe that lays a pair loss between models of a DistillationModel, and reading their outputs."""
+"""A pair loss laid between the models of a DistillationModel, and reading their outputs."""
 
 from __future__ import annotations
 

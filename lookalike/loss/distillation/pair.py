@@ -32,9 +32,10 @@ class PairLoss(nn.Module, ABC):
         """`{output_key: loss}`. Raises UserError for outputs that cannot be compared."""
         fits = student.shape == teacher.shape if self.one_shape else len(student) == len(teacher)
         if not fits:
+            comparable = "one shape" if self.one_shape else "one batch"
             raise UserError(
-                f"{type(self).__name__} compares outputs of {'one shape' if self.one_shape else 'one batch'}, "
-                f"but the student gives {tuple(student.shape)} and the teacher {tuple(teacher.shape)}"
+                f"{type(self).__name__} compares outputs of {comparable}, but the student gives "
+                f"{tuple(student.shape)} and the teacher {tuple(teacher.shape)}"
             )
         student, teacher = in_full_precision(student), in_full_precision(teacher)
         with torch.autocast(student.device.type, enabled=False):

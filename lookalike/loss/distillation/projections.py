@@ -16,7 +16,7 @@ from lookalike.loss.pairwise import unit_rows
 
 @pair_losses.register("PEFDLoss")
 class PEFDLoss(PairLoss):
-    """L = mean_i (1 - cos(mean_q relu(W_q s_i + b_q), t_i)), q over `num_projectors` projections of the student.
+    """L = mean_i (1 - cos(mean_q relu(W_q s_i + b_q), t_i)), with `num_projectors` projections q.
 
     Chen, Wang, Liu, Xu, de Hoog, Huang, Improved Feature Distillation via Projector Ensemble, 2022,
     https://arxiv.org/abs/2210.15274. Reads features of `student_channel` and `teacher_channel` values, or
@@ -54,7 +54,7 @@ class PEFDLoss(PairLoss):
 
 @pair_losses.register("MGDLoss")
 class MGDLoss(PairLoss):
-    """L = alpha_mgd mean (G(m * A(student)) - teacher)^2: a part of the student's map has to regenerate it all.
+    """L = alpha_mgd mean (G(m * A(student)) - teacher)^2: a part of a map has to regenerate the whole.
 
     A is a 1x1 convolution where the numbers of channels differ, m switches off each channel of each sample
     with probability `lambda_mgd`, G is convolution, ReLU, convolution (3x3). Yang, Li, Shao, Shi, Yuan, Yang,

@@ -1,4 +1,4 @@
-"""Distillation that treats the right class apart from the others: decoupled, spherical, weighted soft labels."""
+"""Distillation that knows the right class: decoupled, spherical, weighted soft labels."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _divergence(wanted: Tensor, found: Tensor) -> Tensor:
 
 @pair_losses.register("SKDLoss")
 class SKDLoss(_WithGroundTruth):
-    """L = alpha T^2 mean_i H(softmax(t_i / T), softmax(s_i / T)) + (1 - alpha) mean_i H(label_i, softmax(s_i))
+    """L = mean_i (alpha T^2 H(softmax(t_i / T), softmax(s_i / T)) + (1 - alpha) H(label_i, softmax(s_i)))
 
     with s and t the logits (N, C) of student and teacher, each row standardised to mean 0 and variance 1 and
     multiplied by `multiplier`, H the cross entropy, T `temperature`. Guo, Chen, Hu, Zhu, He, Cai, Reducing
@@ -116,7 +116,7 @@ class SKDLoss(_WithGroundTruth):
 
 @pair_losses.register("WSLLoss")
 class WSLLoss(_WithGroundTruth):
-    """L = T^2 mean_i w_i H(softmax(t_i / T), softmax(s_i / T)), w_i = 1 - exp(-H(label_i, s_i) / H(label_i, t_i))
+    """L = T^2 mean_i w_i H(softmax(t_i / T), softmax(s_i / T)), w = 1 - exp(-H(label, s) / H(label, t))
 
     with s and t the logits (N, C) of student and teacher, H the cross entropy, T `temperature`; no gradient
     flows through the weights. Zhou, Song, Zhou, et al., Rethinking Soft Labels for Knowledge Distillation,

@@ -134,8 +134,8 @@ class DistillationRKDLoss(Term):
         student_keys, teacher_keys = student_keepkeys or ["features"], teacher_keepkeys or ["features"]
         if len(student_keys) != len(teacher_keys):
             raise UserError(
-                f"DistillationRKDLoss: student_keepkeys names {len(student_keys)} outputs and teacher_keepkeys "
-                f"{len(teacher_keys)}; they are paired in order"
+                f"DistillationRKDLoss: student_keepkeys names {len(student_keys)} outputs and "
+                f"teacher_keepkeys {len(teacher_keys)}; they are paired in order"
             )
         self.parts = nn.ModuleList()
         for index, (student_key, teacher_key) in enumerate(zip(student_keys, teacher_keys, strict=True)):
