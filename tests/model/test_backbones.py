@@ -3,45 +3,59 @@
 from __future__ import annotations
 
 import copy
+import re
 import warnings
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from lookalike.core.errors import LookalikeError, UserError
-from lookalike.model import backbone_normalisation, backbones, build_backbone
-from lookalike.model.layers import DownscaleInInferDropout, make_divisible
+from lookalike.model import backbone_normalisation, backbones, build_backbone, build_model
+from lookalike.model.layers import ConvNorm, DownscaleInInferDropout, make_divisible
+from lookalike.model.meta_norm import gates
 from lookalike.model.shapes import output_shape
 
-LARGE = {
-    "ResNet101",
-    "ResNet152",
-    "ResNet101_vd",
-    "ResNet152_vd",
-    "ResNet200_vd",
-    "PPLCNet_x2_5",
-    "PPLCNet_x2_0",
-}
+WIDE_RESNET = {"name": "WideResNet", "depth": 10, "widen_factor": 1, "dropout": 0.1, "num_classes": 7}
+ARGUMENTS = {"Conv4": {}, "WideResNet": WIDE_RESNET}
+SIDES = {"AlexNet": 224, "VGG": 224, "AdaFace": 112, "WideResNet": 32}
+NAMES = [entry.name for entry in backbones]
+LARGE = [
+    name
+    for name in NAMES
+    if re.match(r"ResNet(101|152|200)|PPLCNet_x2_[05]$|VGG|AdaFace_IR_(?!18)|CLIP|Swin", name)
+]
 
 
-@pytest.mark.parametrize("name", [entry.name for entry in backbones if entry.name not in LARGE])
+def case(name: str) -> tuple[dict[str, Any], tuple[int, int, int], int]:
+    """A backbone in a recipe, the pictures that it takes, and how many numbers it gives of each."""
+    family = re.split(r"[_\d]", name)[0]
+    arguments = {} if family == "AdaFace" else ARGUMENTS.get(name, {"class_num": 7})
+    named = re.search(r"_(224|336|384)", name)
+    side = int(named[1]) if named else SIDES.get(family, 64)
+    return {"name": name, **arguments}, (3, side, side), {"Conv": 64, "AdaFace": 512}.get(family, 7)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in LARGE])
 def test_every_backbone_learns_in_channels_last(name: str) -> None:
-    arguments = {} if name == "Conv4" else {"class_num": 7}
-    net = build_backbone({"name": name, **arguments}).to(memory_format=torch.channels_last).train()
-    output = net(torch.randn(2, 3, 64, 64).to(memory_format=torch.channels_last))
-    assert output.shape == (2, 64 if name == "Conv4" else 7)
+    section, shape, width = case(name)
+    net = build_backbone(section).to(memory_format=torch.channels_last).train()
+    output = net(torch.randn(2, *shape).to(memory_format=torch.channels_last))
+    assert output.shape == (2, width)
     output.square().mean().backward()
     for key, parameter in net.named_parameters():
-        assert parameter.grad is not None, key
-        assert torch.isfinite(parameter.grad).all(), key
+        if parameter.requires_grad:
+            assert parameter.grad is not None, key
+            assert torch.isfinite(parameter.grad).all(), key
 
 
-@pytest.mark.parametrize("name", sorted(LARGE))
+@pytest.mark.parametrize("name", LARGE)
 def test_large_backbones_have_the_right_shape(name: str) -> None:
+    section, shape, width = case(name)
     with torch.device("meta"):
-        net = build_backbone({"name": name, "class_num": 7})
-    assert output_shape(net, (3, 64, 64)) == (7,)
+        net = build_backbone(section)
+    assert output_shape(net, shape) == (width,)
 
 
 def test_what_recipes_of_the_reference_swallow() -> None:
@@ -209,3 +223,68 @@ def test_a_network_can_be_exported() -> None:
         program = torch.export.export(net, (images,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
     with torch.no_grad():
         torch.testing.assert_close(program.module()(images[:1]), net(images[:1]), rtol=1e-4, atol=1e-4)
+
+
+class TestNetworksOfOtherSizes:
+    @pytest.mark.parametrize(
+        ("name", "fits", "does_not"), [("AlexNet", (223, 254), (222, 255)), ("VGG11", (224, 255), (223, 256))]
+    )
+    def test_what_they_can_take(self, name: str, fits: tuple[int, int], does_not: tuple[int, int]) -> None:
+        with torch.device("meta"):
+            net = build_backbone(name)
+        for side in fits:
+            assert output_shape(net, (3, side, side)) == (1000,)
+        for side in does_not:
+            with pytest.raises(
+                UserError, match=f"{type(net).__name__} cannot take pictures of 3x{side}x{side}"
+            ):
+                output_shape(net, (3, side, side))
+
+    def test_a_model_without_a_picture_size_is_checked_at_its_own(self) -> None:
+        for backbone in ({"name": "AdaFace_IR_18"}, WIDE_RESNET):
+            build_model({"Backbone": backbone})
+        with pytest.raises(
+            UserError, match=r"input_size must be \[112, 112\] or \[224, 224\], got \[112, 96\]"
+        ):
+            build_backbone({"name": "AdaFace_IR_18", "input_size": [112, 96]})
+
+
+def test_wide_resnet() -> None:
+    images = torch.randn(2, 3, 32, 32)
+    projected = build_backbone({**WIDE_RESNET, "proj": True, "proj_after": True, "low_dim": 5}).eval()
+    lengths: list[torch.Tensor] = []
+    projected.get_submodule("l2norm").register_forward_hook(lambda *call: lengths.append(call[2].norm(dim=1)))
+    assert projected(images).shape == (2, 7)
+    torch.testing.assert_close(lengths, [torch.ones(2)])
+    cut_early = build_backbone({**WIDE_RESNET, "proj": True, "proj_after": True}, stop_layer="bn1")
+    plain = build_backbone(WIDE_RESNET, stop_layer="bn1")
+    assert cut_early(images).shape == plain(images).shape == (2, 64)
+    assert cut_early.state_dict().keys() == plain.state_dict().keys()
+    for wrong, told in (
+        ({"proj": True}, "takes 'proj' and 'proj_after' together only: .* is the neck FRFNNeck"),
+        ({"depth": 12}, r"needs a depth of 6 n \+ 4 \(10, 16, 22, 28, …\) .* got 12 and 1"),
+    ):
+        with pytest.raises(UserError, match=told):
+            build_backbone({**WIDE_RESNET, **wrong})
+
+
+def test_vgg_freezes_its_first_blocks_and_keeps_what_its_linear_layers_share() -> None:
+    with torch.device("meta"):
+        net = build_backbone({"name": "VGG11", "stop_grad_layers": 2})
+        early = build_backbone("VGG11", stop_layer="fc1")
+    frozen = {key.split(".")[0] for key, parameter in net.named_parameters() if not parameter.requires_grad}
+    assert frozen == {"conv_block_1", "conv_block_2"}
+    kept = [name for name, _ in early.named_children() if not name.startswith("conv_block")]
+    assert kept == ["flatten", "fc1", "relu1", "drop1", "relu2", "drop2"]
+    with pytest.raises(UserError, match="stop_grad_layers must lie between 0 and 5, got 6"):
+        build_backbone({"name": "VGG11", "stop_grad_layers": 6})
+
+
+def test_gated_norms_of_resnet50_and_the_rate_of_its_biases() -> None:
+    with torch.device("meta"):
+        net = build_backbone({"name": "ResNet50_metabin", "bias_lr_factor": 2.0, "lr_mult_list": [0.5] * 5})
+    assert len(gates(net)) == sum(isinstance(part, ConvNorm) for part in net.modules()) == 53
+    rates = {key: getattr(parameter, "lr_multiplier", 1.0) for key, parameter in net.named_parameters()}
+    assert {rates[key] for key in rates if key.endswith("bias")} == {2.0}
+    assert rates["stem.0.conv.weight"] == 0.5
+    assert {rates[key] for key in rates if ".bn." in key and not key.endswith("bias")} == {1.0}

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import collections
 import functools
-import hashlib
-import http.server
 import io
 import logging
 import os
 import pickle
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from lookalike.core.errors import LookalikeError, UserError
+from lookalike.core.errors import UserError
 from lookalike.model import (
     build_backbone,
     build_model,
@@ -30,9 +26,11 @@ from lookalike.model import (
     to_reference_key,
     to_reference_state,
 )
+from lookalike.model.layers import ConvNorm, Suffixed, underscored
+from lookalike.model.meta_norm import MetaBIN
+from lookalike.model.rec_model import BackboneFacts
 from lookalike.model.weights.pdparams import NAME_TABLE, bfloat16_to_float32, read_pdparams
-from lookalike.model.weights.sources import download, find_weights
-from lookalike.model.weights.urls import IMAGENET_URLS, pretrained_url
+from lookalike.model.weights.urls import pretrained_url, published, published_url
 
 CONV4 = {"name": "Conv4", "width": 8, "depth": 2}
 ARCH = {
@@ -82,6 +80,53 @@ class TestLayout:
         )
         with pytest.raises(UserError, match="before the branches of the model are joined"):
             load_weights(other, path)
+
+
+class Marked(nn.Sequential):
+    """A network whose layers have other names in files of the reference."""
+
+    def __init__(self, marked: bool = True) -> None:
+        super().__init__()
+        self.conv = ConvNorm(3, 4, 1)
+        self.fc: nn.Module = nn.Linear(4, 2)
+        if marked:
+            self.reference_keys = underscored
+
+
+class TestLayersOfOtherNames:
+    def test_marked_layers_there_and_back(self, tmp_path: Path) -> None:
+        net, other = Marked(), Marked()
+        state = to_reference_state(net)
+        assert {"_conv._conv.weight", "_conv._bn._variance", "_fc.bias"} <= state.keys()
+        path = write_pdparams(tmp_path / "w.pdparams", state)
+        assert load_weights(other, path).complete
+        assert equal(net, other)
+
+    def test_one_that_the_stop_layer_took_is_left_out_silently(self, tmp_path: Path) -> None:
+        path = write_pdparams(tmp_path / "w.pdparams", to_reference_state(Marked()))
+        net = Marked()
+        net.facts = BackboneFacts("Marked", frozenset({"fc.weight", "fc.bias"}))  # type: ignore[assignment]
+        del net.fc
+        assert load_weights(net, path).complete
+
+    @pytest.mark.parametrize("suffix", [".pdparams", ".safetensors"])
+    def test_plain_layers_fill_the_ones_inside_others(self, tmp_path: Path, suffix: str) -> None:
+        plain, gated = Marked(marked=False), Marked(marked=False)
+        gated.conv.bn, gated.fc = MetaBIN(4), Suffixed(gated.fc, "tanh", nn.Tanh())
+        nn.init.normal_(plain.conv.bn.bias)
+        path = tmp_path / f"w{suffix}"
+        if suffix == ".pdparams":
+            write_pdparams(path, to_reference_state(plain))
+        else:
+            save_file(plain.state_dict(), path)
+        report = load_weights(gated, path)
+        assert equal(gated.conv.bn.batch_norm, plain.conv.bn)
+        assert equal(gated.fc.origin_layer, plain.fc)
+        assert not report.unexpected
+        own = {"gate.gate", "instance_norm.weight", "instance_norm.bias"}
+        assert set(report.missing) == {f"conv.bn.{name}" for name in own}
+        again = write_pdparams(tmp_path / "again.pdparams", to_reference_state(gated))
+        assert load_weights(gated, again).complete
 
 
 class TestFiles:
@@ -242,55 +287,7 @@ def test_other_codecs_are_refused(tmp_path: Path) -> None:
         read_pdparams(tmp_path / "w.pdparams")
 
 
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Path]]:
-    folder = tmp_path / "served"
-    folder.mkdir()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    handler = functools.partial(Quiet, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
-        thread = threading.Thread(target=running.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{running.server_port}", folder
-        running.shutdown()
-        thread.join()
-
-
-class TestAddresses:
-    def test_fetched_once_and_kept(self, server: tuple[str, Path], tmp_path: Path) -> None:
-        address, folder = server
-        model = build_model(ARCH)
-        write_pdparams(folder / "w.pdparams", to_reference_state(model))
-        other = build_model(ARCH)
-        assert load_weights(other, f"{address}/w.pdparams").complete
-        assert equal(model, other)
-        (folder / "w.pdparams").unlink()
-        assert load_weights(other, f"{address}/w.pdparams").complete
-        assert [path.name[13:] for path in (tmp_path / "cache" / "lookalike").iterdir()] == ["w.pdparams"]
-
-    def test_the_checksum_is_checked(self, server: tuple[str, Path]) -> None:
-        address, folder = server
-        (folder / "w.bin").write_bytes(b"weights")
-        good = hashlib.sha256(b"weights").hexdigest()
-        assert download(f"{address}/w.bin#sha256={good}").read_bytes() == b"weights"
-        with pytest.raises(UserError, match=f"the file has sha256 {good}, not 00"):
-            download(f"{address}/w.bin#sha256=00")
-        assert find_weights(f"{address}/w.bin").is_file()
-
-    def test_absent_or_unreachable(self, server: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-        address, _ = server
-        with pytest.raises(UserError, match="the server answers 404"):
-            download(f"{address}/absent.pdparams")
-        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-            monkeypatch.delenv(name, raising=False)
-        with pytest.raises(LookalikeError, match=r"cannot be reached .* give its path"):
-            download("http://127.0.0.1:9/w.pdparams")
-
+class TestTable:
     def test_pretrained_true_asks_the_table(self, monkeypatch: pytest.MonkeyPatch) -> None:
         asked = []
         monkeypatch.setattr("lookalike.model.build.load_weights", lambda _model, source: asked.append(source))
@@ -308,15 +305,35 @@ class TestAddresses:
         with pytest.raises(UserError, match="must be true, false, a path or a URL"):
             build_backbone({"name": "Conv4", "pretrained": 3})
 
-    def test_table(self) -> None:
-        assert pretrained_url("ResNet50_vd", ssld=True, ssld_stage1=True).endswith(
-            "/legendary_models/ResNet50_vd_ssld_stage1_pretrained.pdparams"
-        )
+    def test_addresses_by_the_rules_of_the_reference(self) -> None:
+        def file(name: str, **options: Any) -> str:
+            return pretrained_url(name, **options).rsplit("/", 1)[1].removesuffix(".pdparams")
+
+        assert file("ResNet50_vd", ssld=True, ssld_stage1=True) == "ResNet50_vd_ssld_stage1_pretrained"
+        assert file("PPHGNetV2_B0", ssld=True) == "PPHGNetV2_B0_ssld_pretrained"
+        swin = "SwinTransformer_large_patch4_window7_224"
+        assert file(swin) == f"{swin}_22kto1k_pretrained"
+        assert file(swin, imagenet22k=True) == f"{swin}_22k_pretrained"
+        assert file(swin, imagenet22kto1k=False) == f"{swin}_pretrained"
         with pytest.raises(UserError, match="needs use_ssld"):
             pretrained_url("ResNet50", ssld_stage1=True)
-        from lookalike.model import backbones
+        with pytest.raises(UserError, match="exclude each other"):
+            pretrained_url("ResNet50", ssld=True, imagenet22k=True)
+        with pytest.raises(UserError, match="only one set of weights is published for CLIP_vit_base"):
+            pretrained_url("CLIP_vit_base_patch16_224", ssld=True)
 
-        assert set(IMAGENET_URLS) <= {entry.name for entry in backbones}
+    def test_published_names(self) -> None:
+        newest = published_url("vehicle_cls_ResNet50_CompCars")
+        assert newest.endswith("/vehicle_cls_ResNet50_CompCars_v1.2_pretrained.pdparams")
+        assert published_url("vehicle_cls_ResNet50_CompCars_v1.1") != newest
+        assert published_url("general_PPLCNetV2_base_pretrained_v1.0") == published_url(
+            "general_PPLCNetV2_base"
+        )
+        assert published_url("ResNet50") == pretrained_url("ResNet50")
+        with pytest.raises(UserError, match=r"did you mean 'general_PPLCNetV2_base'\?.*convert --list"):
+            published_url("general_PPLCNetV2_bass")
+        assert len(published("recognition")) == 11
+        assert all(url.startswith("https://") for url in published().values())
 
 
 def test_pytorch_files_cannot_run_anything_either(tmp_path: Path) -> None:
