@@ -15,16 +15,29 @@ app = application("Turn weights (.pdparams, .pth) into .safetensors in our layou
 
 @app.command()
 def convert(
-    source: Annotated[str, typer.Argument(help="Weights: .pdparams, .pth, .safetensors, or a URL.")],
-    target: Annotated[str, typer.Argument(help="The .safetensors file to write.")],
+    source: Annotated[
+        str | None,
+        typer.Argument(help="Weights: .pdparams, .pth, .safetensors, a URL, or PaddleClas/NAME."),
+    ] = None,
+    target: Annotated[str | None, typer.Argument(help="The .safetensors file to write.")] = None,
     arch: Annotated[str | None, typer.Option("--arch", help="Backbone that the weights belong to.")] = None,
     config: Annotated[
         str | None, typer.Option("-c", "--config", help="Recipe whose whole model they belong to.")
     ] = None,
     override: Overrides = [],
+    list_: Annotated[bool, typer.Option("--list", help="List the published weights by name.")] = False,
     json: Json = False,
 ) -> None:
     start_console()
+    if list_:
+        _list_published(json)
+        return
+    if source is None or target is None:
+        raise UserError(
+            "say which weights to read and which file to write: convert SOURCE TARGET.safetensors"
+        )
+    if arch is None and config is None:
+        arch = _published_backbone(source)
     if (arch is None) == (config is None):
         raise UserError("say whose weights these are: --arch BACKBONE, or -c RECIPE for a whole model")
     if not target.endswith(".safetensors"):
@@ -60,6 +73,24 @@ def convert(
     }
     without = f", {len(random)} are missing in it and left out" if random else ""
     answer(told, json, f"{target}: {len(state)} tensors from {source}{without}")
+
+
+def _list_published(as_json: bool) -> None:
+    from lookalike.model.weights.urls import PUBLISHER, published
+
+    kinds = {kind: published(kind) for kind in ("recognition", "imagenet", "solider", "start")}
+    lines = [
+        f"{PUBLISHER}{name}  ({kind})" for kind, addresses in kinds.items() for name in sorted(addresses)
+    ]
+    answer({"weights": kinds}, as_json, "\n".join(lines))
+
+
+def _published_backbone(source: str) -> str | None:
+    """The backbone whose published weights a source names: their name is its name."""
+    from lookalike.model.weights.urls import PUBLISHER, published
+
+    name = source.removeprefix(PUBLISHER)
+    return name if source.startswith(PUBLISHER) and name in published("imagenet") else None
 
 
 def _arguments(overrides: list[str]) -> dict[str, object]:

@@ -18,6 +18,7 @@ from lookalike.evaluation import build_metrics
 from lookalike.images import Preprocess
 from lookalike.loss import build_loss
 from lookalike.model import RecModel, build_backbone, build_head, build_model, build_neck, load_weights
+from lookalike.model.weights.sources import address_of
 from lookalike.recipe import Recipe
 from lookalike.training.optimizers import Optimizers, build_optimizer
 
@@ -66,8 +67,12 @@ def _model(recipe: Recipe, report: Report) -> RecModel | None:
         return None
     report.right("model", _described(arch, model, size))
     weights = recipe.global_.pretrained_model
-    if isinstance(weights, str) and "://" in weights:
-        tell_address("Global.pretrained_model", "these weights", weights, report)
+    address = None
+    if isinstance(weights, str):
+        with report.catch("weights"):
+            address = address_of(weights)
+    if address is not None:
+        tell_address("Global.pretrained_model", "these weights", address, report)
     elif isinstance(weights, str) and weights and exists(weights):
         with report.catch("weights"):
             loaded = load_weights(model, weights)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlparse
 
 from lookalike.core.component import Component
 from lookalike.doctor.findings import Report
-from lookalike.model.weights.sources import cache_folder, find_weights, is_url
+from lookalike.model.weights.downloads import cached_path
+from lookalike.model.weights.sources import address_of
 from lookalike.model.weights.urls import pretrained_url
 from lookalike.recipe import Recipe
 
@@ -20,12 +20,14 @@ def backbone_from_file(recipe: Recipe, report: Report) -> bool:
     wanted = backbone.get("pretrained") if isinstance(backbone, Mapping) else None
     if not wanted or not isinstance(wanted, (bool, str)):
         return False
-    if isinstance(wanted, str) and "://" not in wanted:
-        return exists(wanted)
     component = Component.of(backbone, "Arch.Backbone")
     key, what = "Arch.Backbone.pretrained", f"the weights of {component.name}"
     if isinstance(wanted, str):
-        tell_address(key, what, wanted, report)
+        with report.catch("weights"):
+            address = address_of(wanted)
+            if address is None:
+                return exists(wanted)
+            tell_address(key, what, address, report)
     elif component.name.startswith("timm/"):
         _tell_timm(key, what, component.name.removeprefix("timm/"), report)
     else:
@@ -48,7 +50,8 @@ def exists(path: str) -> bool:
 
 def tell_address(key: str, what: str, address: str, report: Report) -> None:
     """Whether the weights behind an address were fetched before."""
-    _tell(key, what, address, _downloaded(address), report)
+    kept = cached_path(address)
+    _tell(key, what, address, kept if kept.is_file() else None, report)
 
 
 def _tell(key: str, what: str, whence: str, kept: Path | None, report: Report) -> None:
@@ -60,17 +63,6 @@ def _tell(key: str, what: str, whence: str, kept: Path | None, report: Report) -
         f"{key}: {what} are not on this machine: they are fetched when training starts, from {whence}; "
         f"where that cannot be reached, name a local file: -o {key}=FILE",
     )
-
-
-def _downloaded(address: str) -> Path | None:
-    """The file that `download` would not fetch again."""
-    if not is_url(address):
-        return None
-    plain = address.partition("#")[0]
-    begin = hashlib.sha256(plain.encode()).hexdigest()[:12]
-    name = Path(urlparse(plain).path).name or "weights"
-    kept = cache_folder() / f"{begin}-{name}"
-    return find_weights(kept) if kept.is_file() else None
 
 
 def _tell_timm(key: str, what: str, name: str, report: Report) -> None:

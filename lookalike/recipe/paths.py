@@ -82,6 +82,6 @@ def _of_block(block: Section | None, path: str) -> Iterator[tuple[str, str, bool
 
 
 def _exists(value: str, weights: bool) -> bool:
-    if "://" in value:
-        return True
+    if "://" in value or (weights and value.startswith("PaddleClas/")):
+        return True  # an address, or published weights, which are fetched when they are needed
     return any(Path(f"{value}{suffix}").exists() for suffix in (_WEIGHT_SUFFIXES if weights else ("",)))

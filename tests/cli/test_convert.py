@@ -68,6 +68,16 @@ def test_what_a_file_lacks_is_left_out_and_told(command: Command, tmp_path: Path
     assert set(load_file(tmp_path / "out.safetensors")) == set(state) - {first}
 
 
+def test_published_weights_are_listed_and_named(command: Command, tmp_path: Path) -> None:
+    listed = command("convert", "--list", "--json").json()["weights"]
+    assert "general_PPLCNetV2_base_v1.0" in listed["recognition"]
+    assert "PaddleClas/ResNet50  (imagenet)" in command("convert", "--list").out
+    out = tmp_path / "out.safetensors"
+    told = command("convert", "PaddleClas/general_PPLCNetV2_bass", out, "--arch", "PPLCNetV2_base").sentence()
+    assert "did you mean 'general_PPLCNetV2_base'" in told
+    assert "SOURCE TARGET" in command("convert").sentence()
+
+
 def test_mistakes_are_one_sentence(
     command: Command, recipe_file: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
