@@ -1,7 +1,15 @@
 """Models: backbones, necks, heads, stop layers, RecModel, and weights from elsewhere."""
 
 from lookalike.model.backbones.timm_models import Normalisation, backbone_normalisation
-from lookalike.model.build import build_backbone, build_head, build_model, build_neck
+from lookalike.model.build import (
+    Model,
+    build_backbone,
+    build_head,
+    build_model,
+    build_neck,
+    build_rec_model,
+)
+from lookalike.model.distillation import DISTILLATION, DistillationModel
 from lookalike.model.rec_model import RecModel
 from lookalike.model.registries import backbones, heads, necks
 from lookalike.model.weights.load import LoadReport, load_weights
@@ -12,7 +20,10 @@ from lookalike.model.weights.reference_layout import (
 )
 
 __all__ = [
+    "DISTILLATION",
+    "DistillationModel",
     "LoadReport",
+    "Model",
     "Normalisation",
     "RecModel",
     "backbone_normalisation",
@@ -21,6 +32,7 @@ __all__ = [
     "build_head",
     "build_model",
     "build_neck",
+    "build_rec_model",
     "from_reference_state",
     "heads",
     "load_weights",

@@ -19,6 +19,7 @@ from lookalike.model import necks as _necks  # noqa: F401
 from lookalike.model import pooling as _pooling  # noqa: F401
 from lookalike.model.backbones import timm_models
 from lookalike.model.batch_norm import use_biased_running_variance
+from lookalike.model.distillation import DISTILLATION, BackboneScores, DistillationModel, build_distillation
 from lookalike.model.fitting import check_fit
 from lookalike.model.freezing import freeze, is_norm
 from lookalike.model.layer_options import LAYER_OPTIONS, layer_choice
@@ -38,6 +39,10 @@ from lookalike.model.weights.urls import pretrained_url
 PRETRAINED_OPTIONS = ("pretrained", "use_ssld", "use_ssld_stage1_pretrained")
 """Arguments about weights that every backbone takes beside its own."""
 
+Model = RecModel | DistillationModel
+"""What a recipe's `Arch` makes."""
+
+_ARCH = Place("Arch")
 _ARCH_KEYS = (
     "name",
     "infer_output_key",
@@ -159,8 +164,8 @@ def build_model(
     pretrained: bool = True,
     image_shape: tuple[int, int, int] | None = None,
     watched: Sequence[str] = (),
-) -> RecModel:
-    """Build the model of a recipe from its `Arch` block.
+) -> Model:
+    """Build the model of a recipe from its `Arch` block: a RecModel, or a DistillationModel of several.
 
     `reference_behaviour` keeps the running variance of batch norms as Paddle does; `pretrained=False` skips
     the download of the backbone's weights, for a model that gets those of a checkpoint; `image_shape` (C, H,
@@ -170,6 +175,32 @@ def build_model(
     Raises UserError for unknown names and arguments, and for parts whose sizes do not fit.
     """
     place = arch.place if isinstance(arch, Section) and arch.place.path else Place("Arch")
+    options = (reference_behaviour, pretrained, image_shape, watched)
+    if arch.get("name") != DISTILLATION:
+        return build_rec_model(arch, *options, place=place)
+
+    def one(block: Mapping[str, Any], at: Place) -> RecModel:
+        alone = "Backbone" not in block and block.get("name") != "RecModel"
+        model = build_rec_model({"Backbone": block} if alone else block, *options, place=at)
+        if alone:
+            model.head = BackboneScores()
+        return _with_synchronised_norms(model, place) if arch.get("use_sync_bn") else model
+
+    return build_distillation(arch, place, one, pretrained)
+
+
+def build_rec_model(
+    arch: Mapping[str, Any],
+    reference_behaviour: bool = False,
+    pretrained: bool = True,
+    image_shape: tuple[int, int, int] | None = None,
+    watched: Sequence[str] = (),
+    place: Place = _ARCH,
+) -> RecModel:
+    """Build one RecModel; see `build_model`. `place` is where the block stands, if it does not know
+    itself.
+    """
+    place = arch.place if isinstance(arch, Section) and arch.place.path else place
     _check_keys(arch, place)
     stop = arch.get("BackboneStopLayer")
     stop_place = stop.place if isinstance(stop, Section) else place.at("BackboneStopLayer")
@@ -232,7 +263,11 @@ def _with_synchronised_norms(model: RecModel, place: Place) -> RecModel:
 def _check_keys(arch: Mapping[str, Any], place: Place) -> None:
     name = arch.get("name", "RecModel")
     if name != "RecModel":
-        raise place_of(arch, "name", place).error(f"unknown architecture '{name}' (known: RecModel)")
+        known = ["RecModel", DISTILLATION]
+        near = did_you_mean(str(name), known)
+        raise place_of(arch, "name", place).error(
+            f"unknown architecture '{name}'{near} (known: {', '.join(known)})"
+        )
     for key in arch:
         if key not in _ARCH_KEYS:
             near = did_you_mean(key, _ARCH_KEYS) or "."

@@ -80,7 +80,7 @@ def test_parts_may_be_absent() -> None:
             r"Arch\.Head \(ArcMargin\) takes 8 features, but Arch\.Neck \(Tanh\) gives 16",
         ),
         ({"head_feature_from": "backbone"}, r"Arch\.Head .* but Arch\.Backbone \(Conv4\) gives 16"),
-        ({"name": "DistillationModel"}, "unknown architecture 'DistillationModel'"),
+        ({"name": "DistillationModel"}, "unknown key 'Backbone'"),
         ({"Backbon": {}}, "unknown key 'Backbon', did you mean 'Backbone'"),
         ({"Backbone": None}, "needs a Backbone"),
         ({"BackboneStopLayer": "flatten"}, "expected {name: LAYER}"),

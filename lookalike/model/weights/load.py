@@ -73,7 +73,10 @@ def load_weights(model: nn.Module, source: str | Path, required: tuple[str, ...]
 
     The file may hold the whole model or its backbone alone, in the reference's layout or ours or timm's. What
     has another shape or does not exist is left out and told in the log; weights behind the stop layer are
-    left out silently. `required` names the parts (`backbone`, `neck`, `head`) that must be whole.
+    left out silently. `required` names the parts that must be whole: `backbone`, `neck`, `head`, or
+    `Student.backbone` and so on of a DistillationModel.
+
+    A DistillationModel takes the weights of all its models, or of the student alone.
 
     Raises UserError when nothing fits, when a required part is not whole, and for a file that cannot be read.
     """
@@ -97,7 +100,7 @@ def load_weights(model: nn.Module, source: str | Path, required: tuple[str, ...]
             f"{name}: no weight of the file fits the model; it holds {_some(state)}, the model {_some(own)}"
         )
     absent = [*report.missing, *(key for key, _, _ in report.mismatched)]
-    if lacking := [key for key in absent if key.split(".")[0] in required]:
+    if lacking := [key for key in absent if key.startswith(tuple(f"{part}." for part in required))]:
         raise UserError(
             f"{name}: {len(lacking)} weights that this model computes with are not in the file or of another "
             f"shape ({', '.join(lacking[:3])}, …): use the weights that belong to the recipe"
@@ -108,12 +111,16 @@ def load_weights(model: nn.Module, source: str | Path, required: tuple[str, ...]
 
 def _best_fit(model: nn.Module, wanted: set[str], state: Mapping[str, Any]) -> dict[str, Any]:
     """A file's entries under the names that fit most: as they are, as a backbone, as one out of a model."""
-    forms = [_unwrapped(_prefixed(state, prefix)) for prefix in _prefixes(model)]
+    forms = [_prefixed(state, prefix) for prefix in _prefixes(model)]
+    forms += [_unwrapped(form) for form in forms]
     candidates = [_in_plain_layers(model, form) for form in forms]
     return max(candidates, key=lambda candidate: len(wanted & candidate.keys()))
 
 
 def _prefixes(model: nn.Module) -> list[str]:
+    student = getattr(model, "student_name", None)
+    if student is not None:
+        return ["", f"{student}."]
     return ["", "backbone."] if hasattr(model, "backbone") else ["", "-backbone."]
 
 
@@ -145,16 +152,17 @@ def _in_plain_layers(model: nn.Module, state: dict[str, Any]) -> dict[str, Any]:
 
 
 def _removed(model: nn.Module) -> set[str]:
-    facts = getattr(model, "facts", None)
-    if facts is None:
-        return set()
-    start = "backbone." if hasattr(model, "backbone") else ""
+    """Keys behind the stop layers, of ours and of the reference's."""
     ours, theirs = set(), set()
-    for key in facts.removed_keys:
-        head, dot, last = key.rpartition(".")
-        ours.add(f"{start}{key}")
-        last = {"running_mean": "_mean", "running_var": "_variance"}.get(last, last)
-        theirs.add(f"{start}{head}{dot}{last}")
+    for prefix, module in model.named_modules():
+        if hasattr(module, "output_names"):
+            continue  # a model, which tells what its backbone knows
+        start = f"{prefix}." if prefix else ""
+        for key in getattr(getattr(module, "facts", None), "removed_keys", ()):
+            head, dot, last = key.rpartition(".")
+            ours.add(f"{start}{key}")
+            last = {"running_mean": "_mean", "running_var": "_variance"}.get(last, last)
+            theirs.add(f"{start}{head}{dot}{last}")
     return ours | reference_keys_of(model, theirs)
 
 
