@@ -53,7 +53,7 @@ def test_outputs() -> None:
 
 
 def test_parts_may_be_absent() -> None:
-    bare = build_model(arch(Neck=None, Head=None))
+    bare = build_model(arch(Neck=None, Head=None, is_rec=True))
     assert set(bare(IMAGES)) == {"backbone", "features"}
     with pytest.raises(UserError, match="no neck"):
         bare.embed(IMAGES, "neck")
