@@ -22,6 +22,7 @@ from lookalike.core.log import logger, warn_once
 from lookalike.core.registry import Registry
 from lookalike.data.dataset import ImageDataset, Sample, build_dataset
 from lookalike.data.registries import Sampler, samplers
+from lookalike.data.views import build_views, has_views
 from lookalike.images.records import Records
 
 Batch = dict[str, Any]
@@ -290,9 +291,14 @@ def build_loader(
     settings = loader_settings.build(
         Component("loader", dict(section.get("loader") or {}), section.place_of("loader"))
     )
-    dataset = build_dataset(
-        section["dataset"], seed=seed, reference_behaviour=reference_behaviour, records=records
-    )
+    if has_views(section["dataset"]):
+        dataset: ImageDataset = build_views(
+            section["dataset"], seed=seed, reference_behaviour=reference_behaviour
+        )
+    else:
+        dataset = build_dataset(
+            section["dataset"], seed=seed, reference_behaviour=reference_behaviour, records=records
+        )
     component = Component.of(named, "sampler")
     if not training:
         component = _for_evaluation(component)

@@ -129,14 +129,7 @@ def check_batches(recipe: Recipe, sets: Sets, report: Report) -> int | None:
     if loader is None:
         return None
     settings = recipe.global_
-    length, wanted = len(loader), settings.iter_per_epoch or len(loader)
-    if wanted > length:
-        report.wrong(
-            "batches",
-            f"Global.iter_per_epoch is {wanted}, but the training set gives {length} batches an epoch: lower "
-            f"it",
-        )
-        wanted = length
+    wanted = settings.iter_per_epoch or len(loader)
     if wanted < settings.update_freq:
         report.wrong(
             "batches",

@@ -207,3 +207,8 @@ class IdentityHead(nn.Module):
 
     def forward(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
         return features
+
+
+def has_margin(head: nn.Module) -> bool:
+    """Whether the scores of a head in training depend on the label of each sample."""
+    return isinstance(head, (MarginHead, AdaMargin))

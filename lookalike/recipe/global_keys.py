@@ -41,7 +41,6 @@ WITHOUT_MEANING = {
     "pdx_model_name": "it names a model for another program",
     "hpi_config_path": "it configures another program",
     "use_multilabel": "an image has one label",
-    "warmup_iter": "it belongs to train_mode metabin, which is not available",
     "max_num_latest_checkpoint": "there is one `latest`, always whole",
     "use_fused_attn": _RUNTIME,
     "use_fused_linear": _RUNTIME,
@@ -100,7 +99,10 @@ class Global(BaseModel):
         False, description="The reference's arithmetic, its mistakes included, to compare with its tables"
     )
     train_mode: Literal["progressive", "fixmatch", "fixmatch_ccssl", "metabin"] | None = Field(
-        None, description="Only null, the ordinary loop, is available"
+        None, description="null: the ordinary loop; metabin, fixmatch, fixmatch_ccssl: see docs/training.md"
+    )
+    warmup_iter: Count | None = Field(
+        None, description="Ordinary updates of train_mode metabin in its very first iteration"
     )
 
     print_batch_step: Count = Field(10, description="Steps between two log lines")
@@ -135,9 +137,12 @@ class Global(BaseModel):
 
     @field_validator("train_mode")
     @classmethod
-    def _ordinary_loop_only(cls, value: str | None) -> str | None:
-        if value is not None:
-            raise ValueError("only the ordinary training loop is available; remove train_mode")
+    def _no_growing_pictures(cls, value: str | None) -> str | None:
+        if value == "progressive":
+            raise ValueError(
+                "progressive training, whose pictures and augmentations grow, is not available; for pictures "
+                "of several sizes there is MultiScaleSampler"
+            )
         return value
 
     @property

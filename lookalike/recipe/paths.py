@@ -59,11 +59,7 @@ def _named(recipe: Recipe) -> Iterator[tuple[str, str, bool]]:
     if isinstance(backbone, Mapping) and isinstance(backbone.get("pretrained"), str):
         yield "Arch.Backbone.pretrained", backbone["pretrained"], True
     if recipe.data is not None:
-        for name, block in (
-            ("Train", recipe.data.Train),
-            ("Eval", recipe.data.Eval),
-            ("Validation", recipe.data.Validation),
-        ):
+        for name, block in vars(recipe.data).items():
             yield from _of_block(block, f"DataLoader.{name}")
 
 
@@ -77,7 +73,7 @@ def _of_block(block: Section | None, path: str) -> Iterator[tuple[str, str, bool
             inside = key == "cls_label_path" and dataset.get("name") in _INSIDE_ROOT
             if isinstance(value, str) and value and not inside:
                 yield f"{path}.dataset.{key}", value, False
-    for part in ("Query", "Gallery", "Test", "Eval"):
+    for part in ("Query", "Gallery", "Test", "Eval", "Train"):
         yield from _of_block(block.get(part), f"{path}.{part}")
 
 

@@ -14,7 +14,7 @@ from lookalike.core.log import warn_once
 from lookalike.recipe.checking import check
 from lookalike.recipe.global_keys import Global
 from lookalike.recipe.overrides import apply_overrides
-from lookalike.recipe.schema import Amp, Ema, IndexProcess
+from lookalike.recipe.schema import Amp, Ema, IndexProcess, SemiSupervised, Slim
 from lookalike.recipe.tree import RecipeList, RecipeSection, plain, relocated
 
 
@@ -25,11 +25,14 @@ class DataBlocks:
     Train: Section | None = None
     Eval: Section | None = None
     Validation: Section | None = None
+    Metalearning: Section | None = None
+    UnLabelTrain: Section | None = None
 
 
 @dataclass
 class Recipe:
-    """What a recipe says. `global_`, `amp`, `ema` and `index_process` are typed, the rest is as in the YAML.
+    """What a recipe says. `global_`, `amp`, `ema`, `slim` and `index_process` are typed, the rest is as in the
+    YAML.
 
     `tree` is the whole of it, with anchors and overrides applied; sections are read from there, so that a
     change of one is in the dump too.
@@ -38,6 +41,7 @@ class Recipe:
     global_: Global
     amp: Amp | None
     ema: Ema | None
+    slim: Slim | None
     index_process: IndexProcess | None
     tree: RecipeSection = field(repr=False)
     name: str = "recipe"
@@ -53,7 +57,7 @@ class Recipe:
         tree = relocated(values, Place())
         apply_overrides(tree, overrides)
         form = check(tree)
-        recipe = cls(form.global_, form.amp, form.ema, form.index_process, tree, name)
+        recipe = cls(form.global_, form.amp, form.ema, form.slim, form.index_process, tree, name)
         recipe._settle()
         return recipe
 
@@ -92,6 +96,20 @@ class Recipe:
     @property
     def loss_train(self) -> SectionList:
         return self._list("Loss", "Train")
+
+    @property
+    def losses_unlabelled(self) -> SectionList:
+        """The losses of unlabelled pictures."""
+        return self._list("UnLabelLoss", "Train")
+
+    def losses(self, part: str) -> SectionList:
+        """The losses of any part, such as `MetaTrain`; empty where the recipe has none."""
+        return self._list("Loss", part)
+
+    @property
+    def semi_supervised(self) -> SemiSupervised:
+        """How pseudo labels are made."""
+        return SemiSupervised.model_validate(self._section("SSL") or {})
 
     @property
     def loss_eval(self) -> SectionList:

@@ -11,7 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    model_validator,
+)
 from pydantic_core import CoreSchema, core_schema
 
 from lookalike.core.numbers import Number
@@ -113,6 +121,37 @@ class Loss(Part):
 
     train: list[Annotated[Any, OfKind("loss", keyed=True)]] | None = Field(None, alias="Train")
     eval: list[Annotated[Any, OfKind("loss", keyed=True)]] | None = Field(None, alias="Eval")
+    basic: list[Annotated[Any, OfKind("loss", keyed=True)]] | None = Field(
+        None, alias="Basic", description="Of the ordinary update of train_mode metabin"
+    )
+    meta_train: list[Annotated[Any, OfKind("loss", keyed=True)]] | None = Field(
+        None, alias="MetaTrain", description="Of the domains with the inner step of train_mode metabin"
+    )
+    meta_test: list[Annotated[Any, OfKind("loss", keyed=True)]] | None = Field(
+        None, alias="MetaTest", description="Of the other domains, after that step"
+    )
+
+
+class UnlabelledLoss(Part):
+    """Losses of the unlabelled pictures of train_mode fixmatch and fixmatch_ccssl."""
+
+    train: list[Annotated[Any, OfKind("loss", keyed=True)]] | None = Field(None, alias="Train")
+
+
+class SemiSupervised(Part):
+    """Pseudo labels of train_mode fixmatch and fixmatch_ccssl."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=(), populate_by_name=True)
+
+    temperature: Annotated[Number, Field(gt=0)] = Field(
+        1.0,
+        alias="T",
+        validation_alias=AliasChoices("T", "temperture", "temperature"),
+        description="Logits are divided by it before the softmax",
+    )
+    threshold: Annotated[Number, Field(ge=0, le=1)] = Field(
+        0.95, description="Probability from which a pseudo label counts"
+    )
 
 
 class Metric(Part):
@@ -128,6 +167,16 @@ class Data(Part):
     """A dataset with the way it is read."""
 
     dataset: Annotated[Any, OfKind("dataset")]
+    sampler: Annotated[Any, OfKind("sampler")] | None = None
+    batch_sampler: Annotated[Any, OfKind("sampler")] | None = None
+    loader: Annotated[Any, OfKind("loader", named=False)] | None = None
+
+
+class MetaData(Part):
+    """The batches that train_mode metabin cuts by domain; `Train` is a block of its own, or stands here."""
+
+    train: Data | None = Field(None, alias="Train")
+    dataset: Annotated[Any, OfKind("dataset")] | None = None
     sampler: Annotated[Any, OfKind("sampler")] | None = None
     batch_sampler: Annotated[Any, OfKind("sampler")] | None = None
     loader: Annotated[Any, OfKind("loader", named=False)] | None = None
@@ -161,14 +210,20 @@ class DataLoader(Part):
     """The images to train and to evaluate on."""
 
     train: Data | None = Field(None, alias="Train")
+    metalearning: MetaData | None = Field(
+        None, alias="Metalearning", description="Second loader of train_mode metabin"
+    )
+    unlabelled: Data | None = Field(
+        None, alias="UnLabelTrain", description="Unlabelled pictures of train_mode fixmatch, fixmatch_ccssl"
+    )
     eval: EvalData | None = Field(None, alias="Eval")
     validation: EvalData | None = Field(
         None,
         alias="Validation",
         description="Scored while training; Eval then waits for the end",
     )
-    mean: Any = _without_effect("NormalizeImage in transform_ops names the mean")
-    std: Any = _without_effect("NormalizeImage in transform_ops names the standard deviation")
+    mean: Any = _without_effect("the operations of each data set normalise")
+    std: Any = _without_effect("the operations of each data set normalise")
 
 
 class Amp(Part):
@@ -191,6 +246,33 @@ class Ema(Part):
     decay: Annotated[Number, Field(gt=0, lt=1)] = Field(0.9999, description="Share of the mean that stays")
     warmup: bool = Field(False, description="Grow the decay from (1 + step) / (10 + step) up to its value")
     skip_raw_evaluation: bool = Field(False, description="Evaluate the mean only")
+
+
+class Prune(Part):
+    """Filters that are taken out of every convolution before training goes on."""
+
+    name: Literal["fpgm", "l1_norm"] = Field(
+        description="Which filters go: those nearest to all others (fpgm), or the smallest ones (l1_norm)"
+    )
+    pruned_ratio: Annotated[Number, Field(gt=0, lt=1)] = Field(description="Share that is taken out of each")
+    multiple_of: Annotated[int, Field(ge=1)] = Field(
+        8, description="What is left of a convolution is a multiple of this, which processors like"
+    )
+
+
+class Quant(Part):
+    """Training on with weights and activations rounded to 8 bits, for an int8 model folder."""
+
+    name: Literal["pact", "moving_average"] = Field(
+        description="Range of activations: a running one (moving_average), clipped where training wants (pact)"
+    )
+
+
+class Slim(Part):
+    """What `train` does to trained weights to make the model smaller and faster."""
+
+    prune: Prune | None = None
+    quant: Quant | None = None
 
 
 class Process(Part):
@@ -238,8 +320,11 @@ class RecipeForm(Part):
     global_: Global = Field(default_factory=lambda: Global.model_validate({}), alias="Global")
     amp: Amp | None = Field(None, alias="AMP")
     ema: Ema | None = Field(None, alias="EMA")
+    slim: Slim | None = Field(None, alias="Slim")
     arch: Arch | None = Field(None, alias="Arch")
     loss: Loss | None = Field(None, alias="Loss")
+    unlabelled_loss: UnlabelledLoss | None = Field(None, alias="UnLabelLoss")
+    semi_supervised: SemiSupervised | None = Field(None, alias="SSL")
     optimizer: Annotated[Any, OfKind("optimizer", several=True)] | None = Field(None, alias="Optimizer")
     data_loader: DataLoader | None = Field(None, alias="DataLoader")
     metric: Metric | None = Field(None, alias="Metric")
@@ -251,7 +336,6 @@ class RecipeForm(Part):
 IGNORED_SECTIONS = {
     "profiler_options": "profile with PyTorch's own profiler",
     "Infer": "`lookalike embed` and `lookalike search` take a model folder",
-    "Slim": "pruning and quantisation are not part of training here",
     "DetPreProcess": "there is no detector here: the whole image is embedded",
     "DetPostProcess": "there is no detector here: the whole image is embedded",
     "Eval": "`lookalike eval` reads DataLoader.Eval",

@@ -7,6 +7,7 @@ import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -131,15 +132,7 @@ def training_loader(recipe: Recipe) -> Loader:
     """
     if recipe.data is None or recipe.data.Train is None:
         raise UserError(f"{recipe.name}: there is no DataLoader.Train, nothing to train on")
-    loader = build_loader(
-        recipe.data.Train,
-        seed=seed_of(recipe),
-        rank=process.rank(),
-        world_size=process.world_size(),
-        epochs=recipe.global_.epochs,
-        training=True,
-        reference_behaviour=recipe.global_.reference_behaviour,
-    )
+    loader = _training_loader(recipe, recipe.data.Train)
     head = recipe.arch.get("Head") or {}
     if head.get("class_num") is not None:
         check_labels(loader.records, int(head["class_num"]))
@@ -148,6 +141,34 @@ def training_loader(recipe: Recipe) -> Loader:
         f"train: {len(records)} images of {records.num_classes} classes, {len(loader)} batches an epoch"
     )
     return loader
+
+
+def second_loader(recipe: Recipe, block: str) -> Loader:
+    """The loader of another block to train on, such as `DataLoader.Metalearning`.
+
+    Its own seed keeps its batches apart from those of `DataLoader.Train`, which may be the same set. Raises
+    UserError where the recipe has no such block.
+    """
+    section = getattr(recipe.data, block, None)
+    if section is not None and section.get("Train") is not None:  # as the reference's files nest it
+        section = section["Train"]
+    if section is None or section.get("dataset") is None:
+        raise UserError(
+            f"{recipe.name}: Global.train_mode {recipe.global_.train_mode} needs DataLoader.{block}"
+        )
+    return _training_loader(recipe, section, seed_of(recipe) + 1)
+
+
+def _training_loader(recipe: Recipe, section: Any, seed: int | None = None) -> Loader:
+    return build_loader(
+        section,
+        seed=seed_of(recipe) if seed is None else seed,
+        rank=process.rank(),
+        world_size=process.world_size(),
+        epochs=recipe.global_.epochs,
+        training=True,
+        reference_behaviour=recipe.global_.reference_behaviour,
+    )
 
 
 def run_folder(recipe: Recipe) -> Path:

@@ -43,7 +43,8 @@ class Progress:
     """Where a run stands.
 
     `epoch` counts from 1; `batches_done` counts the batches of that epoch that are finished; `loss_sums` are
-    the sums of their losses, one entry for each process.
+    the sums of their losses, one entry for each process; `positions` are those in the loaders, for training
+    modes that read several.
     """
 
     epoch: int = 1
@@ -55,6 +56,7 @@ class Progress:
     loss_sums: list[dict[str, float]] = field(default_factory=list)
     loss_count: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
+    positions: dict[str, int] = field(default_factory=dict)
 
 
 def random_state(device: torch.device) -> dict[str, Any]:

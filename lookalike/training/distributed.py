@@ -124,6 +124,14 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
                 parameter.grad /= dist.get_world_size()
 
 
+def average(tensors: Iterable[Tensor]) -> None:
+    """Give every process the mean of the tensors over all processes, in place."""
+    if dist.is_initialized():
+        for tensor in tensors:
+            dist.all_reduce(tensor)
+            tensor /= dist.get_world_size()
+
+
 def barrier() -> None:
     """Wait until every process is here."""
     if dist.is_initialized():

@@ -126,12 +126,14 @@ class Optimizers:
         """All groups of all optimizers: `params`, `names`, `lr`, `lr_multiplier`, `weight_decay` and more."""
         return [group for part in self.parts for group in part.optimizer.param_groups]
 
-    def step(self, scaler: torch.amp.GradScaler | None = None) -> None:
+    def step(self, scaler: torch.amp.GradScaler | None = None, places: Sequence[int] | None = None) -> None:
         """One update from the gradients that the parameters hold; those without a gradient stay as they are.
 
-        A loss scaler is unscaled before anything looks at the gradients, and updated at the end.
+        `places` names the optimizers that take part by their place in the list, all by default. A loss scaler
+        is unscaled before anything looks at the gradients, and updated at the end.
         """
-        parts = [part for part in self.parts if part.tensors()]
+        taking_part = self.parts if places is None else [self.parts[place] for place in places]
+        parts = [part for part in taking_part if part.tensors()]
         if scaler is None or not scaler.is_enabled():
             for part in parts:
                 part.rule.before_step(part.optimizer.param_groups, part.tensors())

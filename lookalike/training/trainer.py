@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import time
@@ -16,7 +15,6 @@ from torch import Tensor
 from lookalike.core import process
 from lookalike.core.errors import LookalikeError, UserError
 from lookalike.core.log import forget_warnings, logger, start_file, stop_file
-from lookalike.loss import build_loss
 from lookalike.model import build_model, load_weights
 from lookalike.recipe import Recipe, require_paths
 from lookalike.training import checkpoint as checkpoints
@@ -34,10 +32,12 @@ from lookalike.training.assembly import (
 )
 from lookalike.training.checkpoint import Progress
 from lookalike.training.ema import ExponentialMovingAverage
+from lookalike.training.feed import Feed
 from lookalike.training.interruption import StopRequest
 from lookalike.training.optimizers import build_optimizer
 from lookalike.training.precision import Precision
 from lookalike.training.scoring import Benchmark, build_benchmark, check_scoring, score
+from lookalike.training.steps import Workbench, build_step, step_of
 from lookalike.training.tracking import Clock, Means, Tracker, duration, spell
 
 
@@ -113,7 +113,8 @@ class Trainer:
             self.model = to_device(built, device)
         self.batch_shape = (self.loader.batch_size, *(shape or recipe.global_.image_shape))
         check_output_key(recipe, self.model)
-        self.loss = build_loss(recipe.loss_train, reference_behaviour=reference).to(device)
+        mode = step_of(recipe)
+        self.loss = mode.build_loss(recipe).to(device)
         self.optimizers = build_optimizer(
             recipe.optimizer,
             self.model,
@@ -136,7 +137,22 @@ class Trainer:
         if recipe.ema is not None:
             self.ema = ExponentialMovingAverage(self.model, recipe.ema.decay, recipe.ema.warmup)
             self.ema.go_on(averaged, self.progress.ema_steps)
-        self.distributed_model = distributed.replicate(self.model, device, self._leaves_parts_unused())
+        unused = self._leaves_parts_unused() if mode.uses_every_part is None else not mode.uses_every_part
+        self.distributed_model = distributed.replicate(self.model, device, unused)
+        self.step = build_step(
+            Workbench(
+                recipe=recipe,
+                model=self.model,
+                replica=self.distributed_model,
+                loss=self.loss,
+                optimizers=self.optimizers,
+                precision=self.precision,
+                device=device,
+                update_freq=self.update_freq,
+                refuse=lambda losses: self._refuse_nonfinite(self.step.position, losses),
+            ),
+            Feed(self.loader, endless=self.batches_per_epoch > len(self.loader)),
+        )
         self.stop = StopRequest()
         self.clock = Clock()
         self.evaluated_epoch = 0
@@ -188,17 +204,17 @@ class Trainer:
         means = Means(progress.loss_sums[process.rank()] if progress.loss_sums else {}, progress.loss_count)
         pending: list[tuple[int, dict[str, Tensor]]] = []
         self.distributed_model.train()
-        self.loader.set_epoch(epoch, skip_batches=progress.batches_done)
         self.clock.restart()
         images = 0
         self.optimizers.zero_grad()
-        for batch in self.clock.timed(self.loader):
+        for batch in self.clock.timed(self.step.batches(progress)):
             at_update = (means.count + len(pending) + 1) % self.update_freq == 0
             losses = self._step(batch, at_update)
-            progress.batches_done = self.loader.batches_done  # counts batches that were wholly broken, too
+            self.step.note(progress)
             progress.iteration += 1
-            images += len(batch["label"])
-            self.clock.count(len(batch["label"]))
+            count = self.step.count(batch)
+            images += count
+            self.clock.count(count)
             pending.append((progress.batches_done, losses))
             told = progress.batches_done % every == 0 or progress.batches_done == self.batches_per_epoch
             if told or self.device.type == "cpu":
@@ -223,26 +239,11 @@ class Trainer:
         return images
 
     def _step(self, batch: dict[str, Any], update: bool) -> dict[str, Tensor]:
-        """Forward, backward and, where it is time, an update. Returns the losses of the batch, detached."""
-        images = batch["image"].to(self.device, non_blocking=True)
-        if self.device.type in ("cpu", "cuda"):
-            images = images.contiguous(memory_format=torch.channels_last)
-        labels = batch["label"].to(self.device, non_blocking=True)
-        with contextlib.nullcontext() if update else distributed.without_exchange(self.distributed_model):
-            with self.precision.autocast():
-                outputs = self.distributed_model(images, labels)
-            losses = self.loss({name: _float(value) for name, value in outputs.items()}, labels)
-            if self.device.type == "cpu":  # free here; on a GPU it would wait for every step
-                self._refuse_nonfinite(self.loader.batches_done, losses)
-            self.precision.scaler.scale(losses["loss"] / self.update_freq).backward()
-        if update:
-            distributed.average_gradients(self.loss.parameters())
-            self.optimizers.step(self.precision.scaler)
-            self.optimizers.zero_grad()
-            self.optimizers.schedule_step()
-            if self.ema is not None:
-                self.ema.update(self.model)
-        return {name: value.detach() for name, value in losses.items()}
+        """One iteration of the mode. Returns the losses of the batch, detached."""
+        losses = self.step.run(batch, update)
+        if update and self.ema is not None:
+            self.ema.update(self.model)
+        return losses
 
     def _collect(self, pending: list[tuple[int, dict[str, Tensor]]], means: Means) -> None:
         """Move the losses of the batches since the last call into the means, refusing NaN and infinity."""
@@ -289,7 +290,7 @@ class Trainer:
             if better:
                 self.progress.best_metric, self.progress.best_epoch = metric, epoch
         self.optimizers.epoch_end(metric)
-        self.progress.epoch, self.progress.batches_done = epoch + 1, 0
+        self.progress.epoch, self.progress.batches_done, self.progress.positions = epoch + 1, 0, {}
         self.progress.loss_sums, self.progress.loss_count = [], 0
         # best_model first: after a crash between the two, `latest` does not claim a best that is not there
         if better:
@@ -390,13 +391,12 @@ class Trainer:
         return (head and "logits" not in read) or (neck and not through_neck)
 
     def _batches_per_epoch(self) -> int:
-        """Batches of an epoch: those of the first, for samplers whose epochs differ in length."""
+        """Batches of an epoch: those of the loader's first, for samplers whose epochs differ in length.
+
+        `Global.iter_per_epoch` may ask for fewer, or for more: the loader begins again then.
+        """
         length = len(self.loader)
         wanted = int(self.settings.iter_per_epoch or length)
-        if wanted > length:
-            raise UserError(
-                f"Global.iter_per_epoch is {wanted}, but the training set gives {length} batches an epoch"
-            )
         batches = wanted // self.update_freq * self.update_freq
         if batches == 0:
             raise UserError(
@@ -422,7 +422,3 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"Global.output_dir: {folder} cannot be made: {error.strerror}") from None
-
-
-def _float(value: Any) -> Any:
-    return value.float() if isinstance(value, Tensor) and value.is_floating_point() else value

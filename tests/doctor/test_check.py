@@ -112,8 +112,8 @@ def test_classes_without_pictures(values: dict[str, Any], tmp_path: Path) -> Non
 def test_a_batch_that_does_not_fit_the_classes(values: dict[str, Any], tmp_path: Path) -> None:
     report = checked(values, tmp_path, "DataLoader.Train.sampler.batch_size=16")
     assert any("needs 8 identities, and the set has 6" in text for text in report.problems)
-    report = checked(values, tmp_path, "Global.iter_per_epoch=100")
-    assert any("iter_per_epoch is 100" in text for text in report.problems)
+    report = checked(values, tmp_path, "Global.iter_per_epoch=1", "Global.update_freq=2")
+    assert any("an epoch has 1 batches, too few for one update" in text for text in report.problems)
 
 
 def test_neck_and_head_that_do_not_fit(values: dict[str, Any], tmp_path: Path) -> None:
