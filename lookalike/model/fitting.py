@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from lookalike.core.component import Component, Place
+from lookalike.core.component import Component, Place, place_of
 from lookalike.model.layer_outputs import recorded
 from lookalike.model.necks import NeckChain
 from lookalike.model.rec_model import BackboneFacts
@@ -52,8 +52,9 @@ def check_fit(
     layers: dict[str, Shape] = {}
     shape: Shape | None = None
     if image_shape is not None or facts.layers or not getattr(backbone, "size_decides_width", False):
-        with recorded(backbone, facts.layers, place.at("Backbone")) as outputs:
-            shape = output_shape(backbone, image_shape or facts.image_shape)
+        here = place_of(arch, "Backbone", place)
+        with recorded(backbone, facts.layers, here) as outputs:
+            shape = output_shape(backbone, image_shape or facts.image_shape, here)
         layers = {name: tuple(output.shape[1:]) for name, output in outputs.items()}
         if image_shape is None and getattr(backbone, "size_decides_width", False):
             shape = None

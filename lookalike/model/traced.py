@@ -6,12 +6,15 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from timm.layers._fx import create_feature_extractor
+from timm.layers._fx import create_feature_extractor, register_notrace_module
 from torch import nn
 from torch.fx import Graph, Node
 from torchvision.models.feature_extraction import DualGraphModule
 
+from lookalike.model.meta_norm import MetaBIN
 from lookalike.model.stop_layers import TRACED_OUTPUT
+
+register_notrace_module(MetaBIN)  # a graph would fix the mode and the gates that are set from outside
 
 
 class TracedNetwork(DualGraphModule):  # type: ignore[misc]

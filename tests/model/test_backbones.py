@@ -244,6 +244,10 @@ class TestNetworksOfOtherSizes:
         for backbone in ({"name": "AdaFace_IR_18"}, WIDE_RESNET):
             build_model({"Backbone": backbone})
         with pytest.raises(
+            UserError, match=r"Arch\.Backbone: ImprovedRes\w+ cannot take pictures of 3x96x96"
+        ):
+            build_model({"Backbone": {"name": "AdaFace_IR_18"}}, image_shape=(3, 96, 96))
+        with pytest.raises(
             UserError, match=r"input_size must be \[112, 112\] or \[224, 224\], got \[112, 96\]"
         ):
             build_backbone({"name": "AdaFace_IR_18", "input_size": [112, 96]})

@@ -12,10 +12,14 @@ from torch import nn
 from lookalike.core.component import Place
 from lookalike.core.errors import UserError
 from lookalike.model import build_backbone
+from lookalike.model.backbones.adaface_ir import ImprovedResidualBlock
+from lookalike.model.backbones.darknet import ResidualBlock as DarkNetBlock
 from lookalike.model.backbones.pplcnet_v2 import RepDepthwiseSeparable
 from lookalike.model.backbones.resnet import ResidualBlock
+from lookalike.model.backbones.wide_resnet import PreActivatedBlock
 from lookalike.model.layer_outputs import output_of
-from lookalike.model.layers import DownscaleInInferDropout
+from lookalike.model.layers import ConvNorm, DownscaleInInferDropout
+from lookalike.model.meta_norm import MetaBIN, gates, set_mode, using_gates
 from lookalike.model.stop_layers import WHOLE_NETWORK, cut, find_layer, layer_path
 
 CONTAINERS = (nn.ModuleList, nn.ModuleDict)
@@ -61,6 +65,40 @@ def test_every_layer_of_branches() -> None:
     ]
     net = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), DownscaleInInferDropout(0.2), nn.Flatten(1))
     check_every_layer(net, torch.randn(2, 4, 8, 8), names(net))
+
+
+def test_layers_of_other_residual_blocks() -> None:
+    blocks = [
+        DarkNetBlock(4),
+        PreActivatedBlock(4, 8, 2, dropout=0.0, activates_shortcut=True),
+        ImprovedResidualBlock(8, 16, 2, bottleneck=True, excite=True),
+    ]
+    inside = [
+        "0.conv1.bn",
+        "1.relu1",
+        "1.conv2",
+        "1.convShortcut",
+        "2.res_layer.7",
+        "2.res_layer.se_block.fc1",
+    ]
+    check_every_layer(nn.Sequential(*blocks), torch.randn(2, 4, 8, 8), [*inside, "1", "2.shortcut_layer"])
+
+
+def test_gated_norms_stay_what_they_are_in_a_network_cut_inside_a_block() -> None:
+    block = ResidualBlock(4, 4, 1, bottleneck=False, first=True, vd=False)
+    for part in block.modules():
+        if isinstance(part, ConvNorm):
+            part.bn = MetaBIN(4)
+    net = nn.Sequential(block)
+    check_every_layer(net, torch.randn(2, 4, 8, 8), ["0.conv0.bn", "0.conv1.conv"])
+    part = cut(net, "0.conv1.conv").train()
+    assert list(gates(part)) == ["0.conv0.bn.gate.gate"]
+    set_mode(part, "hold")
+    images, before = torch.randn(2, 4, 8, 8), {key: value.clone() for key, value in part.state_dict().items()}
+    with using_gates(part, {"0.conv0.bn.gate.gate": torch.zeros(4)}):
+        other = part(images)
+    assert not torch.allclose(other, part(images))
+    assert all(torch.equal(value, part.state_dict()[key]) for key, value in before.items())
 
 
 @pytest.mark.parametrize(
