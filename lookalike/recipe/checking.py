@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-import types
-import typing
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -13,6 +10,7 @@ from lookalike.core.component import Section, SectionList
 from lookalike.core.errors import UserError, did_you_mean
 from lookalike.core.log import warn_once
 from lookalike.core.words import either, in_words, short
+from lookalike.recipe.forms import aliases, below, form_of
 from lookalike.recipe.global_keys import OTHER_NAMES, WITHOUT_MEANING, Global
 from lookalike.recipe.other_forms import write_as_ours
 from lookalike.recipe.schema import IGNORED_SECTIONS, NO_EFFECT, RecipeForm
@@ -54,12 +52,22 @@ def _tell_without_effect(section: Section, model: type[BaseModel], path: tuple[s
         key = field.alias or name
         if not section.get(key):
             continue
-        below, told = _below(model, key), field.description or ""
+        told = field.description or ""
         if told.startswith(NO_EFFECT):
             reason = told.removeprefix(NO_EFFECT)
             warn_once(f"{section.place_of(key)}: has no effect: {reason}", key=(*path, key))
-        elif below is not None and isinstance(section[key], Section):
-            _tell_without_effect(section[key], below, (*path, key))
+        else:
+            _tell_below(section[key], field.annotation, (*path, key))
+
+
+def _tell_below(value: Any, annotation: Any, path: tuple[str, ...]) -> None:
+    form = form_of(annotation, value)
+    if isinstance(form, type):
+        if isinstance(value, Section):
+            _tell_without_effect(value, form, path)
+    elif isinstance(value, (list, dict)):
+        for step in range(len(value)) if isinstance(value, list) else list(value):
+            _tell_below(value[step], below(form, step), path)
 
 
 def _set_aside(tree: RecipeSection) -> None:
@@ -102,9 +110,9 @@ def _sentence(tree: Section, error: ValidationError) -> UserError:
     kind, value = detail["type"], plain(detail.get("input"))
     if kind == "extra_forbidden":
         key = str(steps[-1])
-        accepted = _accepted(steps[:-1])
+        accepted = _accepted(tree, steps[:-1])
         return place.error(
-            f"unknown key '{key}'{did_you_mean(key, [*accepted, *_also(steps[:-1])]) or '.'} "
+            f"unknown key '{key}'{did_you_mean(key, [*accepted, *_also(tree, steps[:-1])]) or '.'} "
             f"(accepts: {', '.join(accepted)})"
         )
     if kind == "missing":
@@ -136,57 +144,39 @@ def _sentence(tree: Section, error: ValidationError) -> UserError:
 def _steps(tree: Any, location: tuple[int | str, ...]) -> tuple[str | int, ...]:
     """Keys and indices of a location, without the names of union members that pydantic puts in."""
     steps: list[str | int] = []
-    model: type[BaseModel] | None = RecipeForm
+    form: Any = RecipeForm
     here = tree
     for number, step in enumerate(location):
         last = number == len(location) - 1
         inside = (isinstance(here, dict) and step in here) or (
             isinstance(here, (list, SectionList)) and isinstance(step, int)
         )
-        named = model is not None and isinstance(step, str) and step in _aliases(model)
+        named = isinstance(form, type) and isinstance(step, str) and step in aliases(form)
         if not inside and not named and not (last and isinstance(here, dict) and isinstance(step, str)):
             continue
         steps.append(step)
         here = here[step] if inside and (not isinstance(step, int) or step < len(here)) else None
-        model = _below(model, step)
+        form = form_of(below(form, step), here)
     return tuple(steps)
 
 
-def _aliases(model: type[BaseModel]) -> list[str]:
-    return [field.alias or name for name, field in model.model_fields.items()]
-
-
-def _below(model: type[BaseModel] | None, step: str | int) -> type[BaseModel] | None:
-    """The model of the value under a key, None where that is no model."""
-    if model is None or isinstance(step, int):
-        return None
-    for name, field in model.model_fields.items():
-        if (field.alias or name) == step:
-            return _model_in(field.annotation)
-    return None
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
-        return annotation
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        for choice in typing.get_args(annotation):
-            if found := _model_in(choice):
-                return found
-    return None
-
-
-def _model_at(steps: tuple[str | int, ...]) -> type[BaseModel] | None:
-    model: type[BaseModel] | None = RecipeForm
+def _form_at(tree: Any, steps: tuple[str | int, ...]) -> Any:
+    """What may stand where these steps lead to, from the form of a recipe and what the recipe holds there."""
+    form: Any = RecipeForm
     for step in steps:
-        model = _below(model, step)
-    return model
+        tree = tree[step] if (isinstance(tree, dict) and step in tree) or _has(tree, step) else None
+        form = form_of(below(form, step), tree)
+    return form
 
 
-def _accepted(steps: tuple[str | int, ...]) -> list[str]:
-    model = _model_at(steps)
-    return _aliases(model) if model else []
+def _has(value: Any, step: str | int) -> bool:
+    return isinstance(value, list) and isinstance(step, int) and step < len(value)
 
 
-def _also(steps: tuple[str | int, ...]) -> list[str]:
-    return [*OTHER_NAMES, *WITHOUT_MEANING] if _model_at(steps) is Global else []
+def _accepted(tree: Any, steps: tuple[str | int, ...]) -> list[str]:
+    form = _form_at(tree, steps)
+    return aliases(form) if isinstance(form, type) else []
+
+
+def _also(tree: Any, steps: tuple[str | int, ...]) -> list[str]:
+    return [*OTHER_NAMES, *WITHOUT_MEANING] if _form_at(tree, steps) is Global else []

@@ -81,6 +81,50 @@ class Recipe:
         return self._section("Arch") or RecipeSection(place=self.tree.place_of("Arch"))
 
     @property
+    def is_distillation(self) -> bool:
+        """Whether `Arch` is a DistillationModel, which holds several models."""
+        return self.arch.get("name") == "DistillationModel"
+
+    @property
+    def networks(self) -> dict[str, Section]:
+        """The block of each model by its name: those of a DistillationModel, else `Arch` itself under "".
+
+        A backbone alone is put where the block of a RecModel has it.
+        """
+        if not self.is_distillation:
+            return {"": self.arch} if self.arch else {}
+        found: dict[str, Section] = {}
+        for entry in self.arch["models"]:
+            for name, block in entry.items():
+                alone = block.get("name") != "RecModel" and "Backbone" not in block
+                found[name] = RecipeSection({"Backbone": block}, block.place) if alone else block
+        return found
+
+    @property
+    def network(self) -> Section:
+        """The block of the model that is scored, exported and embedded with.
+
+        Of a DistillationModel it is that of `infer_model_name`, with what `Arch` says of the export.
+        """
+        if not self.is_distillation:
+            return self.arch
+        block = self.networks.get(self.student)
+        if block is None:
+            raise self.arch.place_of("infer_model_name").error(
+                f"there is no model '{self.student}' among {', '.join(self.networks)}"
+            )
+        said = {key: self.arch[key] for key in ("infer_output_key", "infer_add_softmax") if key in self.arch}
+        merged = relocated(block)
+        for key, value in said.items():
+            merged[key], merged.places[key] = value, self.arch.place_of(key)
+        return merged
+
+    @property
+    def student(self) -> str:
+        """The name of that model in a DistillationModel."""
+        return str(self.arch.get("infer_model_name") or "Student")
+
+    @property
     def optimizer(self) -> Section | SectionList:
         """The optimizer, or a list of them; empty where the recipe has none."""
         return self.tree.get("Optimizer") or RecipeSection(place=self.tree.place_of("Optimizer"))

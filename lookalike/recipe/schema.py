@@ -14,10 +14,13 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AliasChoices,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
+    Tag,
     model_validator,
 )
 from pydantic_core import CoreSchema, core_schema
@@ -89,6 +92,12 @@ def _without_effect(reason: str, alias: str | None = None) -> Any:
     return Field(None, alias=alias, description=NO_EFFECT + reason, json_schema_extra=extra)
 
 
+def _known_arch(name: Any) -> Any:
+    if name != "RecModel":
+        raise ValueError("must be RecModel or DistillationModel")
+    return name
+
+
 class StopLayer(Part):
     """Where the backbone is cut."""
 
@@ -99,7 +108,7 @@ class StopLayer(Part):
 class Arch(Part):
     """Backbone, neck and head."""
 
-    name: Literal["RecModel"] = "RecModel"
+    name: Annotated[Literal["RecModel"], BeforeValidator(_known_arch)] = "RecModel"
     infer_output_key: str | None = None
     infer_add_softmax: bool = True
     is_rec: bool | None = _without_effect("a RecModel always gives embeddings")
@@ -112,8 +121,70 @@ class Arch(Part):
     )
     backbone: Annotated[Any, OfKind("backbone")] = Field(alias="Backbone")
     stop_layer: StopLayer | None = Field(None, alias="BackboneStopLayer")
-    neck: Annotated[Any, OfKind("neck")] | None = Field(None, alias="Neck")
+    neck: Annotated[Any, OfKind("neck", several=True)] | None = Field(
+        None, alias="Neck", description="A neck, or a list of necks that run one after the other"
+    )
     head: Annotated[Any, OfKind("head")] | None = Field(None, alias="Head")
+
+    @classmethod
+    def fits(cls, value: Any) -> bool:
+        """Whether a section is one of this form, rather than of several models or of a backbone alone."""
+        named = value.get("name", "RecModel") if isinstance(value, Mapping) else None
+        return named == "RecModel" or (isinstance(value, Mapping) and "Backbone" in value)
+
+
+def _of_several(value: Any) -> str:
+    return "RecModel" if isinstance(value, Arch) or Arch.fits(value) else "backbone"
+
+
+class DistillationArch(Part):
+    """Several models that see the same pictures: teachers and their student, or peers."""
+
+    name: Literal["DistillationModel"]
+    models: Annotated[
+        list[
+            Annotated[
+                dict[
+                    str,
+                    Annotated[
+                        Annotated[Arch, Tag("RecModel")]
+                        | Annotated[Any, OfKind("backbone"), Tag("backbone")],
+                        Discriminator(_of_several),
+                    ],
+                ],
+                Field(min_length=1, max_length=1),
+            ]
+        ],
+        Field(min_length=1),
+    ] = Field(description="One model an entry, `- Teacher: {…}`: a RecModel, or a backbone with class scores")
+    infer_model_name: str = Field("Student", description="The model that is scored and exported")
+    infer_output_key: str | None = None
+    infer_add_softmax: bool | None = None
+    freeze_params_list: list[bool | None] | None = Field(
+        None, description="For each model whether it is frozen; a frozen one stays in evaluation mode"
+    )
+    pretrained_list: list[str | bool | None] | None = Field(
+        None, description="For each model the weights it starts from: a path, a URL, or null"
+    )
+    use_sync_bn: bool | None = Field(None, description="Batch norms over all processes, on GPUs")
+    is_rec: bool | None = _without_effect("the models say what they are")
+    class_num: Any = _without_effect("the head of each model has its own")
+
+    @classmethod
+    def fits(cls, value: Any) -> bool:
+        """Whether a section is one of this form."""
+        return isinstance(value, Mapping) and value.get("name") == "DistillationModel"
+
+
+def _kind_of_arch(value: Any) -> str:
+    several = isinstance(value, DistillationArch) or DistillationArch.fits(value)
+    return "DistillationModel" if several else "RecModel"
+
+
+AnyArch = Annotated[
+    Annotated[Arch, Tag("RecModel")] | Annotated[DistillationArch, Tag("DistillationModel")],
+    Discriminator(_kind_of_arch),
+]
 
 
 class Loss(Part):
@@ -311,7 +382,9 @@ class IndexProcess(Part):
     return_k: Annotated[int, Field(ge=1)] = 5
     score_thres: Number | None = None
     hamming_radius: Number | None = None
-    transform_ops: Any = _without_effect("a model folder knows its own preprocessing")
+    transform_ops: list[Annotated[Any, OfKind("operation", keyed=True)]] | None = Field(
+        None, description="What RecPreProcess.transform_ops is, where a recipe has no RecPreProcess"
+    )
 
 
 class RecipeForm(Part):
@@ -321,7 +394,7 @@ class RecipeForm(Part):
     amp: Amp | None = Field(None, alias="AMP")
     ema: Ema | None = Field(None, alias="EMA")
     slim: Slim | None = Field(None, alias="Slim")
-    arch: Arch | None = Field(None, alias="Arch")
+    arch: AnyArch | None = Field(None, alias="Arch")
     loss: Loss | None = Field(None, alias="Loss")
     unlabelled_loss: UnlabelledLoss | None = Field(None, alias="UnLabelLoss")
     semi_supervised: SemiSupervised | None = Field(None, alias="SSL")

@@ -42,6 +42,22 @@ _BESIDE: dict[str, dict[str, Any]] = {
         },
         "use_ssld": {"type": "boolean", "description": "Take the weights trained by distillation"},
         "use_ssld_stage1_pretrained": {"type": "boolean"},
+        "return_patterns": {
+            "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}, {"type": "null"}],
+            "description": "Layers whose outputs the model gives as well: names, or regular expressions",
+        },
+        "return_stages": {
+            "anyOf": [
+                {"type": ["boolean", "integer", "null"]},
+                {"type": "array", "items": {"type": "integer"}},
+            ],
+            "description": "Stages whose outputs the model gives as well: all, or these, counted from 0",
+        },
+        "freeze_before": {
+            "type": ["string", "null"],
+            "description": "The layer that no gradient passes: what leads to it does not learn",
+        },
+        "freeze_befor": {"type": ["string", "null"], "description": "Another name of `freeze_before`"},
     },
     "dataset": {
         "transform_ops": {
@@ -218,7 +234,12 @@ def _finished(schema: Any) -> Any:
     if COMPONENT in schema:
         rest = {key: value for key, value in schema.items() if key != COMPONENT}
         return {"$ref": f"#/$defs/{schema[COMPONENT]}", **rest}
-    changed = {key: _finished(value) for key, value in schema.items()}
+    # which of several forms is meant the name decides, so a value may fit another one, too
+    changed = {
+        "anyOf" if key == "oneOf" else key: _finished(value)
+        for key, value in schema.items()
+        if key != "discriminator"
+    }
     if changed.get("type") == "number":
         about = {key: changed.pop(key) for key in ("default", "description") if key in changed}
         return {"anyOf": [changed, {"type": "string", "pattern": r"^[-+*/(). 0-9eE]+$"}], **about}

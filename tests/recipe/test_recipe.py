@@ -76,7 +76,11 @@ def warnings() -> Any:
             "image_shape: [3, 224, x]",
             "Global.image_shape[2]: must be a whole number",
         ),
-        ("  name: RecModel", "  name: RecModle", "Arch.name: must be 'RecModel', got 'RecModle'"),
+        (
+            "  name: RecModel",
+            "  name: RecModle",
+            "Arch.name: must be RecModel or DistillationModel, got 'RecModle'",
+        ),
         ("  Neck:", "  Nekc:", "Arch.Nekc: unknown key 'Nekc', did you mean 'Neck'? (accepts: name, "),
         (
             "  Head:\n    name: ArcMargin",
@@ -307,3 +311,89 @@ def test_a_list_of_optimizers() -> None:
     assert Recipe.from_dict({"Optimizer": entries}).optimizer == entries
     with pytest.raises(UserError, match=r"Optimizer: expected one optimizer"):
         Recipe.from_dict({"Optimizer": [{"Adam": {}, "SGD": {}}]})
+
+
+DISTILLATION = """
+Global:
+  epochs: 1
+Arch:
+  name: DistillationModel
+  is_rec: True
+  class_num: 5
+  freeze_params_list: [False, False]
+  pretrained_list:
+  models:
+    - Teacher:
+        name: ResNet50
+        class_num: 5
+    - Student:
+        name: RecModel
+        Backbone: {name: PPLCNet_x0_25}
+        BackboneStopLayer: {name: flatten}
+        Neck:
+          - GeM:
+          - FC: {embedding_size: 4, class_num: 2}
+        infer_output_key: neck
+"""
+
+
+def test_several_models(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "dml.yaml"
+    file.write_text(DISTILLATION)
+    recipe = load_recipe(file)
+    assert recipe.is_distillation
+    assert list(recipe.networks) == ["Teacher", "Student"]
+    assert recipe.networks["Teacher"] == {"Backbone": {"name": "ResNet50", "class_num": 5}}
+    assert recipe.network == recipe.networks["Student"]
+    assert recipe.network.place_of("Neck").path == "Arch.models[1].Student.Neck"
+    assert str(recipe.network.place_of("Neck")).startswith(f"{file}:18: ")
+    assert f"{file}:7: Arch.class_num: has no effect" in caplog.text
+    other = load_recipe(file, ["Arch.infer_model_name=Teacher", "Arch.infer_output_key=backbone"])
+    assert other.network == {**recipe.networks["Teacher"], "infer_output_key": "backbone"}
+    assert (
+        load_recipe(file, ["Arch.models.1.Student.infer_output_key=backbone"]).network["infer_output_key"]
+        == "backbone"
+    )
+    single = Recipe.from_dict({"Arch": {"Backbone": {"name": "ResNet50"}}})
+    assert not single.is_distillation
+    assert (single.network, list(single.networks)) == (single.arch, [""])
+    assert Recipe.from_dict({}).networks == {}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "        name: RecModel",
+            "        nmae: RecModel",
+            "Arch.models[1].Student.nmae: unknown key 'nmae', did you mean 'name'? ",
+        ),
+        (
+            "  models:",
+            "  modles:",
+            "Arch.modles: unknown key 'modles', did you mean 'models'?",
+        ),
+        ("    - Teacher:", "    - Teacher: 3\n      Other:", "Arch.models[0].Teacher: expected a backbone"),
+        (
+            "freeze_params_list: [False, False]",
+            "freeze_params_list: 3",
+            "Arch.freeze_params_list: must be a list",
+        ),
+        (
+            "        infer_output_key: neck",
+            "        head_feature_from: head",
+            "Student.head_feature_from: must be one of 'neck' or 'backbone'",
+        ),
+        (
+            "{name: flatten}",
+            "{nmae: flatten}",
+            "Arch.models[1].Student.BackboneStopLayer.nmae: unknown key 'nmae', did you mean 'name'?",
+        ),
+    ],
+)
+def test_mistakes_inside_several_models(tmp_path: Path, old: str, new: str, message: str) -> None:
+    file = tmp_path / "dml.yaml"
+    file.write_text(DISTILLATION.replace(old, new))
+    with pytest.raises(UserError) as caught:
+        load_recipe(file)
+    assert message in str(caught.value)
