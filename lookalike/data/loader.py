@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import itertools
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -180,7 +180,8 @@ class Loader:
 class _Keys:
     """The sampler's positions with the epoch, and how often the image was drawn before in it.
 
-    The epoch travels with each position because workers that live on have no other way to learn of it.
+    The epoch travels with each position because workers that live on have no other way to learn of it. A
+    sampler that draws sizes gives (width, height, position); the size follows at the end of the key.
     """
 
     def __init__(self, sampler: Sampler, num_images: int) -> None:
@@ -189,13 +190,14 @@ class _Keys:
     def __len__(self) -> int:
         return max(len(self.sampler) - self.skip, 0)
 
-    def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
+    def __iter__(self) -> Iterator[list[tuple[int, ...]]]:
         epoch, skip = self.epoch, self.skip
         drawn = np.zeros(self.num_images, dtype=np.int32)
         for number, batch in enumerate(self.sampler):
             keys = []
-            for index in batch:
-                keys.append((epoch, index, int(drawn[index])))
+            for entry in batch:
+                *size, index = entry if isinstance(entry, tuple) else (entry,)
+                keys.append((epoch, index, int(drawn[index]), *size))
                 drawn[index] += 1
             if number >= skip:
                 yield keys
@@ -237,8 +239,12 @@ def build_sampler(
     world_size: int = 1,
     epochs: int = 1,
     reference_behaviour: bool = False,
+    lengths: Sequence[int] | None = None,
 ) -> Sampler:
-    """Build what a recipe holds under `sampler`, for records or their labels."""
+    """Build what a recipe holds under `sampler`, for records or their labels.
+
+    `lengths` has how many images each set of a MixDataset gives.
+    """
     records = records_or_labels if isinstance(records_or_labels, Records) else None
     labels = records.labels if records is not None else np.asarray(records_or_labels, dtype=np.int64)
     component = Component.of(section, "sampler")
@@ -247,6 +253,7 @@ def build_sampler(
             component,
             labels=labels,
             cameras=None if records is None else records.cameras,
+            lengths=lengths,
             seed=seed,
             rank=rank,
             world_size=world_size,
@@ -310,6 +317,7 @@ def build_loader(
         world_size=world_size,
         epochs=epochs,
         reference_behaviour=reference_behaviour,
+        lengths=getattr(dataset, "lengths", None),
     )
     return Loader(dataset, sampler, settings, training=training, world_size=world_size)
 

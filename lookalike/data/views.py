@@ -9,7 +9,8 @@ import torch
 
 from lookalike.core.component import Component
 from lookalike.core.errors import BrokenImage
-from lookalike.data.dataset import ImageDataset, Key, Sample, build_dataset
+from lookalike.data.dataset import build_dataset
+from lookalike.data.image_dataset import ImageDataset, Key, Sample
 from lookalike.data.sampling.seeding import generator
 from lookalike.data.transforms import Transforms, build_transforms
 

@@ -10,19 +10,34 @@ import pytest
 from lookalike.core.component import Place, Section
 from lookalike.core.errors import UserError
 from lookalike.data import build_sampler
+from lookalike.images import Records
 
 LABELS = np.repeat([30, 10, 20, 40, 50, 60], [7, 5, 4, 9, 2, 1])[np.random.default_rng(0).permutation(28)]
 PLAIN = {"name": "DistributedBatchSampler", "batch_size": 3, "shuffle": True}
 IDENTITIES = {"name": "PKSampler", "batch_size": 6, "sample_per_id": 3, "drop_last": False}
 GROUPS = {"name": "DistributedRandomIdentitySampler", "batch_size": 4, "num_instances": 2}
 ITERATIONS = {**GROUPS, "max_iters": 15}
+CAMERAS = np.arange(28) % 3
+FILLED = {"name": "NaiveIdentityBatchSampler", "batch_size": 4, "num_instances": 2}
+DOMAINS = {"name": "DomainShuffleBatchSampler", "batch_size": 12, "num_instances": 2}
+REPEATED = {"name": "RASampler", "batch_size": 3, "shuffle": True}
+MIXED = {
+    "name": "MixSampler",
+    "batch_size": 6,
+    "iter_per_epoch": 9,
+    "sample_configs": [{**PLAIN, "ratio": 0.5}, {**IDENTITIES, "ratio": 0.5, "sample_per_id": 1}],
+}
+SCALES = {"name": "MultiScaleSampler", "scales": [32, [64, 32]], "first_bs": 4}
 
 
-@pytest.mark.parametrize("section", [PLAIN, IDENTITIES, GROUPS, ITERATIONS])
+@pytest.mark.parametrize("section", [PLAIN, IDENTITIES, GROUPS, ITERATIONS, FILLED, DOMAINS, REPEATED, MIXED])
 @pytest.mark.parametrize("world_size", [1, 3])
 def test_every_sampler(section: dict[str, Any], world_size: int) -> None:
     def batches(seed: int, epoch: int, rank: int = 0) -> list[list[int]]:
-        sampler = build_sampler(section, LABELS, seed=seed, rank=rank, world_size=world_size)
+        records = Records([""] * 28, LABELS, CAMERAS)
+        sampler = build_sampler(
+            section, records, seed=seed, rank=rank, world_size=world_size, lengths=[16, 12]
+        )
         sampler.set_epoch(epoch)
         found = list(sampler)
         assert len(found) == len(sampler)
@@ -36,7 +51,7 @@ def test_every_sampler(section: dict[str, Any], world_size: int) -> None:
     assert batches(1, 0) != batches(2, 0)
     lengths = {len(batches(1, 2, rank)) for rank in range(world_size)}
     assert len(lengths) == 1, "processes that gave different numbers of batches would wait for each other"
-    if world_size > 1:
+    if world_size > 1 and section is not REPEATED:  # there, it is the point that they see the same images
         assert batches(1, 0, 0) != batches(1, 0, 1)
 
 
@@ -113,6 +128,56 @@ def test_an_epoch_of_groups_takes_linear_time() -> None:
     assert len({i for b in batches for i in b}) == len(batches) * 128
 
 
+@pytest.mark.parametrize("world_size", [1, 3])
+def test_sizes_are_those_of_every_process(world_size: int) -> None:
+    def batches(epoch: int, rank: int) -> list[Any]:
+        sampler = build_sampler(SCALES, LABELS, seed=5, rank=rank, world_size=world_size)
+        sampler.set_epoch(epoch)
+        return list(sampler)
+
+    first = [batches(0, rank) for rank in range(world_size)]
+    sizes = {tuple((*batch[0][:2], len(batch)) for batch in batches) for batches in first}
+    assert len(sizes) == 1
+    assert set(next(iter(sizes))) <= {(32, 32, 4), (64, 32, 2)}
+    assert {index for each in first for batch in each for _, _, index in batch} == set(range(28))
+    assert first[0] == batches(0, 0)
+    assert first[0] != batches(1, 0)
+
+
+def test_groups_that_are_filled_up_show_every_image() -> None:
+    sampler = build_sampler(FILLED, LABELS, seed=3)
+    drawn: set[int] = set()
+    for epoch in range(20):
+        sampler.set_epoch(epoch)
+        for batch in sampler:
+            rows = LABELS[batch].reshape(2, 2)
+            assert (rows[:, 0] == rows[:, 1]).all()
+            assert rows[0, 0] != rows[1, 0]
+            drawn.update(batch)
+    assert drawn == set(range(28))
+
+
+def test_domains_share_a_batch_alike() -> None:
+    sampler = build_sampler(DOMAINS, Records([""] * 28, LABELS, CAMERAS), seed=3)
+    drawn: set[int] = set()
+    for epoch in range(10):
+        sampler.set_epoch(epoch)
+        for batch in sampler:
+            assert np.bincount(CAMERAS[batch]).tolist() == [4, 4, 4]
+            rows = np.stack([LABELS[batch], CAMERAS[batch]]).reshape(2, 6, 2)
+            assert (rows[..., 0] == rows[..., 1]).all(), "one identity under one camera each"
+            drawn.update(batch)
+    assert drawn == set(range(28))
+
+
+def test_repeated_images_are_dealt_out_to_the_processes() -> None:
+    section = {"name": "RASampler", "batch_size": 4, "num_repeats": 2, "selected_round": 4}
+    shares = [list(build_sampler(section, np.zeros(30), rank=r, world_size=2)) for r in range(2)]
+    # 28 of 60 places, each image at both processes in the same step
+    assert shares[0] == shares[1] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [12, 13]]
+    assert len(list(build_sampler(section | {"selected_round": 256}, np.zeros(30)))) == 8
+
+
 @pytest.mark.parametrize(
     ("section", "message"),
     [
@@ -138,6 +203,11 @@ def test_an_epoch_of_groups_takes_linear_time() -> None:
         ({**PLAIN, "name": "PKSample"}, "did you mean 'PKSampler'"),
         ({**PLAIN, "batchsize": 2}, "did you mean 'batch_size'"),
         ({**ITERATIONS, "max_iters": 0}, "max_iters must be at least 1"),
+        (DOMAINS, "takes cameras for domains, and the set has none"),
+        (MIXED, "use that data set"),
+        ({**REPEATED, "num_repeats": 0}, "num_repeats must be at least 1"),
+        ({**SCALES, "scales": [16]}, r"at least divided_factor \(32\)"),
+        ({**SCALES, "scales": [[32, 32, 32]]}, r"the side of a square or \[width, height\]"),
     ],
 )
 def test_messages(section: dict[str, Any], message: str | None) -> None:
@@ -183,3 +253,38 @@ def test_a_wrong_argument_names_its_line_once() -> None:
     assert str(caught.value) == (
         "r.yaml:91: DataLoader.Train.sampler.batch_size: must be a whole number, got 'many'"
     )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch_size": 4}, "has no identity for each of 3 cameras: set batch_size to 6 or more"),
+        ({"batch_size": 60}, "takes 10 identities of each of 3 cameras, and one has"),
+        ({"camera_to_domain": False}, "camera_to_domain must be True"),
+    ],
+)
+def test_messages_of_domains(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        build_sampler({**DOMAINS, **change}, Records([""] * 28, LABELS, CAMERAS))
+
+
+def test_a_batch_that_does_not_divide_into_the_domains_is_smaller(caplog: pytest.LogCaptureFixture) -> None:
+    sampler = build_sampler({**DOMAINS, "batch_size": 16}, Records([""] * 28, LABELS, CAMERAS))
+    assert sampler.batch_size == len(next(iter(sampler))) == 12
+    assert "a batch has 12" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("configs", "message"),
+    [
+        ([{**PLAIN, "ratio": 1}], "has 1 entries for 2 data sets"),
+        (
+            [{**PLAIN, "ratio": 0.1}, {**PLAIN, "ratio": 0.9}],
+            r"sample_configs\[0\]: its share of a batch is 0",
+        ),
+        ([PLAIN, PLAIN], r"sample_configs\[0\] needs a ratio"),
+    ],
+)
+def test_messages_of_mixtures(configs: list[Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        build_sampler({**MIXED, "sample_configs": configs}, LABELS, lengths=[16, 12])

@@ -17,6 +17,7 @@ import pytest
 
 from lookalike.core.errors import UserError
 from lookalike.data import build_sampler, samplers
+from lookalike.images import Records
 from tests.golden import golden
 
 DEVIATIONS = 5.0
@@ -39,14 +40,23 @@ def store() -> Any:
 def test_sampler(case: dict[str, Any], store: Any) -> None:
     entry = samplers.entry(_name(case))
     expected = golden.under(store, case["id"])
-    if entry.name == "DistributedBatchSampler":
-        _check_batches(case, expected)
+    special = {
+        "DistributedBatchSampler": _check_batches,
+        "RASampler": _check_repeated,
+        "MultiScaleSampler": _check_scales,
+        "MixSampler": _check_mixture,
+    }.get(entry.name)
+    if special is not None:
+        special(case, expected)
         return
     section = {"name": entry.name, **case["args"]}
     labels = expected["in/labels"]
     if "error" in case:
         with pytest.raises(UserError):
             build_sampler(section, labels)
+        return
+    if "in/cameras" in expected:
+        _check_domains(case, section, labels, expected["in/cameras"])
         return
     sampler = build_sampler(section, labels, seed=7, reference_behaviour=True)
     epochs = []
@@ -90,6 +100,87 @@ def _check_batches(case: dict[str, Any], expected: dict[str, np.ndarray]) -> Non
     assert len(batches) == len(sampler) == case["len"]
     assert [len(b) for b in batches] == expected["stat/sizes"].tolist()
     assert [i for b in batches for i in b] == expected["stat/flat"].tolist()
+
+
+def _check_repeated(case: dict[str, Any], expected: dict[str, np.ndarray]) -> None:
+    sampler = build_sampler({"name": _name(case), **case["args"]}, np.zeros(case["n_samples"], np.int64))
+    batches = list(sampler)
+    assert len(batches) == len(sampler) == case["len"] == case["batches"]
+    assert batches[0][: len(case["first"])] == case["first"]
+
+
+def _check_scales(case: dict[str, Any], expected: dict[str, np.ndarray]) -> None:
+    """Sizes are drawn, so that only what follows from them can be compared."""
+    section = {"name": _name(case), **case["args"]}
+    sampler: Any = build_sampler(section, np.zeros(case["n_samples"], np.int64), seed=7)
+    pairs = sorted(map(tuple, case["whb_pairs"]))
+    assert sorted(sampler.sizes) == pairs
+    lengths = []
+    for epoch in range(60):
+        sampler.set_epoch(epoch)
+        batches = list(sampler)
+        lengths.append(len(sampler))
+        assert len(batches) == lengths[-1]
+        assert all(len({entry[:2] for entry in batch}) == 1 for batch in batches)
+        assert all((*batch[0][:2], len(batch)) in pairs for batch in batches)
+        assert {index for batch in batches for _, _, index in batch} == set(range(case["n_samples"]))
+    assert min(lengths) <= case["len"] <= max(lengths)
+    if not case["args"].get("is_training", True):
+        assert set(lengths) == {case["len"]}
+        assert sum(map(len, batches)) == case["samples"][0]
+
+
+def _check_mixture(case: dict[str, Any], expected: dict[str, np.ndarray]) -> None:
+    """The sets of the case are not recorded; its length says that they have 277 images together."""
+    lengths = [200, 77]
+    labels = np.concatenate([np.arange(200), np.arange(77) // 7])
+    parts: list[dict[str, Any]] = [
+        {"name": "DistributedBatchSampler", "drop_last": False, "shuffle": True},
+        {"name": "PKSampler", "sample_per_id": 2},
+    ]
+    arguments = {key: value for key, value in case["args"].items() if key not in ("ratios", "samplers")}
+    configs = [{**part, "ratio": ratio} for part, ratio in zip(parts, case["args"]["ratios"], strict=True)]
+    section = {"name": "MixSampler", **arguments, "sample_configs": configs}
+    if "error" in case:
+        with pytest.raises(UserError, match=r"batch_size \(5\) must be a multiple of sample_per_id \(2\)"):
+            build_sampler(section, labels, lengths=lengths)
+        return
+    theirs = build_sampler(section, labels, lengths=lengths, reference_behaviour=True)
+    batches = list(theirs)
+    assert len(batches) == len(theirs) == case["batches"]
+    assert Counter(str(len(batch)) for batch in batches) == case["batch_sizes"]
+    first = [sum(index < lengths[0] for index in batch) for batch in batches]
+    shares = Counter(str((count, len(batch) - count)) for count, batch in zip(first, batches, strict=True))
+    assert shares == case["first_second_counts"]
+    assert len(build_sampler(section, labels, lengths=lengths)) == arguments["iter_per_epoch"]
+
+
+def _check_domains(
+    case: dict[str, Any], section: dict[str, Any], labels: np.ndarray, cameras: np.ndarray
+) -> None:
+    """Identities a batch and images a domain; where they vary, about as often as in 60 batches there."""
+    records = Records([""] * len(labels), labels, cameras)
+    sampler = build_sampler(section, records, seed=7)
+    batches: list[list[int]] = []
+    for epoch in range(40):
+        sampler.set_epoch(epoch)
+        own = list(sampler)
+        assert len(own) == len(sampler)
+        batches += own
+    assert {str(len(batch)) for batch in batches} == set(case["batch_sizes"])
+    counts = Counter(len(set(labels[batch].tolist())) for batch in batches)
+    theirs = {int(number): times for number, times in case["ids_per_batch"].items()}
+    mean = sum(number * times for number, times in theirs.items()) / sum(theirs.values())
+    spread = np.std([number for number, times in theirs.items() for _ in range(times)])
+    ours = sum(number * times for number, times in counts.items()) / len(batches)
+    assert abs(ours - mean) <= DEVIATIONS * spread * np.sqrt(1 / 60 + 1 / len(batches))
+    layouts = Counter(
+        str(tuple((camera, int((cameras[batch] == camera).sum())) for camera in (0, 1, 2)))
+        for batch in batches
+    )
+    assert set(case["domain_layouts"]) <= set(layouts)
+    if len(case["domain_layouts"]) == 1:
+        assert set(layouts) == set(case["domain_layouts"])
 
 
 def _check_identities(
