@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup quickstart test lint docs bench clean
+.PHONY: setup quickstart test test-configs lint docs bench clean
 
 setup: $(STAMP)
 
@@ -27,6 +27,10 @@ lint: setup
 
 test: lint
 	$(BIN)/pytest
+
+# Every recognition config of the reference with networks of their full width: about an hour on two cores.
+test-configs: setup
+	$(BIN)/pytest -m slow --durations=0 tests/configs
 
 docs: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[docs]"

@@ -17,6 +17,7 @@ def write_as_ours(tree: RecipeSection) -> None:
 
     - A sampler without a name, which the reference hands to its plain loader, is a `BatchSampler`.
     - `infer_add_softmax: "false"`, a text, is no. (The reference takes any text for yes.)
+    - `IndexProcess.transform_ops` are those of `RecPreProcess`, where there is no such section.
     - Without `Global.eval_mode`, metrics of classification ask for `classification`, the reference's default.
     """
     data = tree.get("DataLoader")
@@ -26,6 +27,11 @@ def write_as_ours(tree: RecipeSection) -> None:
         told = arch.get("infer_add_softmax")
         if isinstance(told, str) and told.lower() in ("true", "false"):
             arch["infer_add_softmax"] = told.lower() == "true"
+    index = tree.get("IndexProcess")
+    if isinstance(index, Section) and "transform_ops" in index:
+        operations = index.pop("transform_ops")
+        if "RecPreProcess" not in tree:
+            tree["RecPreProcess"] = RecipeSection({"transform_ops": operations}, index.place)
     _choose_evaluation(tree)
 
 
