@@ -1,7 +1,7 @@
 """The large networks with few channels and layers, so that two steps of each take no time: for tests only.
 
-Names and layers stay, and what is behind the network fits (`fit`). What a network computes is compared with the
-reference in tests/golden.
+Names and layers stay, and what is behind the network fits (`fit`). What a network computes is compared with
+the reference in tests/golden.
 """
 
 from __future__ import annotations

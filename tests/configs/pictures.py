@@ -1,4 +1,4 @@
-"""Tiny pictures on the disk, in the file format of each data set that a recipe names, where it looks for them."""
+"""Tiny pictures in the file format of each data set that a recipe names, at the place where it looks."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ FACE = 112
 """Side of a face that is aligned for the network."""
 PER_CLASS = {"train": 8, "query": 2, "gallery": 4}
 """Pictures a class by the purpose of a data set; what is scored without a gallery counts as one."""
+
+_PURPOSES = {"Train": "train", "UnLabelTrain": "train", "Query": "query", "Gallery": "gallery"}
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,7 @@ def data_sets(data: Mapping[str, Any], part: str = "gallery") -> Iterator[tuple[
         if key == "dataset":
             yield part, value
         elif isinstance(value, Mapping):
-            purpose = {"Train": "train", "UnLabelTrain": "train", "Query": "query", "Gallery": "gallery"}.get(
-                key
-            )
-            yield from data_sets(value, purpose or part)
+            yield from data_sets(value, _PURPOSES.get(key, part))
 
 
 def _listed(part: str, row: Row) -> list[Picture]:

@@ -1,4 +1,4 @@
-"""A recipe of a real run turned into one of seconds: sizes, class counts and batches change, its parts do not."""
+"""A recipe of a real run turned into one of seconds: sizes and counts change, its parts do not."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _FIXED_SIZE = ("AlexNet", "VGG", "CLIP", "AdaFace", "WideResNet")
 def small(values: dict[str, Any], row: Row, shrunk: bool) -> dict[str, Any]:
     """The values of a recipe for `ITERATIONS` steps of a few pictures, without weights from elsewhere.
 
-    `shrunk` makes the pictures small and takes the small network that the row names; otherwise the network has
-    its full width and the pictures their size.
+    `shrunk` makes the pictures small and takes the small network that the row names; otherwise the network
+    has its full width and the pictures their size.
     """
     trains = "DataLoader" in values
     _settings(values["Global"], trains)

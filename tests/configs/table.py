@@ -64,8 +64,9 @@ ROWS = [
     Row("Vehicle/ResNet50_ReID", "vehicle/reid", third_column="camera"),
     Row("metric_learning/adaface_ir18", "metric_learning/adaface", exported=True),
     Row("metric_learning/xbm_resnet50", "metric_learning/xbm", third_column="image", first_label=1),
-    Row("quick_start/MobileNetV1_retrieval", "quickstart/cub_mobilenetv1", third_column="image", first_label=1,
-        small={"Arch.Backbone.name": "MobileNetV1_x0_25", "Arch.Neck.embedding_size": 256}, exported=True),
+    Row("quick_start/MobileNetV1_retrieval", "quickstart/cub_mobilenetv1", third_column="image",
+        first_label=1, exported=True,
+        small={"Arch.Backbone.name": "MobileNetV1_x0_25", "Arch.Neck.embedding_size": 256}),
     Row("quick_start/professional/VGG19_CIFAR10_DeepHash", "hash/cifar10_vgg19", exported=True),
     Row("reid/strong_baseline/baseline", "reid/baseline"),
     Row("reid/strong_baseline/softmax_triplet", "reid/softmax_triplet"),
@@ -77,7 +78,8 @@ ROWS = [
     Row("slim/ResNet50_vehicle_cls_quantization", "slim/vehicle_cls_quantization"),
     Row("slim/ResNet50_vehicle_reid_prune", "slim/vehicle_reid_prune", third_column="camera"),
     Row("slim/ResNet50_vehicle_reid_quantization", "slim/vehicle_reid_quantization", third_column="camera"),
-    Row("ssl/CCSSL/FixMatchCCSSL_cifar10_4000_4gpu", "semi_supervised/cifar10_ccssl", small=_CIFAR, exported=True),
+    Row("ssl/CCSSL/FixMatchCCSSL_cifar10_4000_4gpu", "semi_supervised/cifar10_ccssl",
+        small=_CIFAR, exported=True),
     Row("ssl/CCSSL/FixMatchCCSSL_cifar100_10000_4gpu", "semi_supervised/cifar100_ccssl", small=_CIFAR),
 ]  # fmt: skip
 """All of them, in the order of the reference's folders."""

@@ -1,13 +1,12 @@
-"""Every recognition config of the reference, from its recipe to the embedding of a picture by its model folder.
+"""Every recognition config of the reference, from its recipe to the embedding of a picture.
 
-Each recipe runs on generated pictures, in the file formats and at the paths that it names itself: `check`, `train`
-for two iterations, `eval`, `export`, `embed`. In `make test` the networks are narrow and one config of each family
-exports; `make test-configs` runs all of them with their full width, and exports all.
+Each recipe runs on generated pictures, in the file formats and at the paths that it names itself: `check`,
+`train` for two iterations, `eval`, `export`, `embed`. In `make test` the networks are narrow and one config
+of each family exports; `make test-configs` runs all of them with their full width, and exports all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +56,10 @@ def train_and_score(command: Command, values: dict[str, Any]) -> str:
 
 
 def export_and_embed(command: Command, values: dict[str, Any], weights: str) -> None:
-    """Export the trained weights and embed a picture, by command and by the class; codes have eight bits a byte."""
+    """Export the trained weights and embed a picture, by command and by the class.
+
+    Codes have eight bits a byte.
+    """
     exported = command("export", "-c", "recipe.yaml", "-o", weights, "--json").json()
     side = FACE if values["Global"].get("eval_mode") == "adaface" else 48
     draw(Path("one.jpg"), Picture(1, 0, "query"), side, side)
