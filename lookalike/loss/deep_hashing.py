@@ -110,8 +110,8 @@ class DCHLoss(Loss):
 
     with d = K / 2 (1 - cos) the Hamming distance of codes of K values, relaxed, where cosines count as at
     most 0.99; s = 1 for alike samples and 0 for others, w the number of all pairs over that of pairs with the
-    same s, q the distance of |x_i| to the vector of ones. Cao, Long, Liu, Wang, Deep Cauchy Hashing for Hamming
-    Space Retrieval, 2018. Reads (N, K) from `feature_from`.
+    same s, q the distance of |x_i| to the vector of ones. Cao, Long, Liu, Wang, Deep Cauchy Hashing for
+    Hamming Space Retrieval, 2018. Reads (N, K) from `feature_from`.
 
     Where all pairs are alike w is 1. Same values as the reference, which has no defaults for `gamma` and
     `_lambda` and fails for a batch of one.

@@ -20,14 +20,15 @@ from lookalike import Recipe, evaluate, train
 from lookalike.core import process
 from lookalike.training.trainer import Trainer
 from tests.tiny import recipe_values
-from tests.training.runs import interrupted_train
+from tests.training.runs import WITH_STATE, interrupted_train
 
 NEVER = 10**9
 
 
 def values(pictures: Path, output: Path) -> dict[str, Any]:
-    """The tiny recipe with averaged weights."""
+    """The tiny recipe with averaged weights, and losses that remember the samples of both processes."""
     made = recipe_values(pictures, output)
+    made["Loss"]["Train"] += WITH_STATE
     made["EMA"] = {"decay": 0.9}
     return made
 

@@ -232,6 +232,40 @@ def test_labels_out_of_range_on_a_gpu_are_found_later() -> None:
         loss({"logits": logits}, good)
 
 
+def test_labels_without_a_center() -> None:
+    section = {"num_classes": 5, "feat_dim": 6}
+    message = "CenterLoss: a label is 5, but it has 5 classes, 0 to 4: raise its num_classes to at least 6"
+    with pytest.raises(UserError, match=message):
+        evaluate("CenterLoss", section, torch.randn(2, 6), [0, 5])
+    with pytest.raises(UserError, match="feat_dim is 6, but 'features' has 7 values"):
+        evaluate("CenterLoss", section, torch.randn(2, 7), [0, 1])
+    with pytest.raises(UserError, match="DSHSDLoss: a label is 6, but 'logits' has 6 classes"):
+        evaluate("DSHSDLoss", {}, torch.randn(2, 6), [0, 6])
+
+
+@pytest.mark.parametrize("name", ["TriHardLoss", "MSMLoss", "EmlLoss", "NpairsLoss"])
+def test_labels_count_and_in_the_reference_the_order_of_rows(name: str) -> None:
+    """Both agree where each run of two rows is one class."""
+    features = {"features": torch.randn(8, 6, generator=torch.Generator().manual_seed(3))}
+    ours, reference = build(name, {}), build(name, {}, reference_behaviour=True)
+    for labels, alike in (([4, 4, 0, 0, 7, 7, 2, 2], True), ([4, 0, 4, 0, 7, 2, 2, 7], False)):
+        (one,), (other,) = (loss(features, torch.tensor(labels)).values() for loss in (ours, reference))
+        assert bool(torch.isclose(one, other)) is alike
+
+
+def test_multi_hot_labels_of_codes() -> None:
+    """Samples are alike that share a class; a label of one class is that class's number."""
+    values = torch.randn(3, 4, dtype=torch.float64)
+    outputs, loss = {"features": values, "logits": values}, build("DSHSDLoss", {"multi_label": True})
+    one_hot = torch.eye(4)[[1, 1, 3]]
+    torch.testing.assert_close(loss(outputs, one_hot), loss(outputs, torch.tensor([1, 1, 3])))
+    sharing = one_hot + torch.eye(4)[[0, 2, 1]]
+    squared = torch.cdist(values, values).square()  # all three share class 1
+    terms = torch.nn.functional.binary_cross_entropy_with_logits(values, sharing.double(), reduction="none")
+    expected = terms.sum(dim=1).mean() + 0.05 * squared.mean() / 2
+    torch.testing.assert_close(loss(outputs, sharing)["dshsdloss"], expected)
+
+
 @pytest.mark.parametrize("labels", [torch.zeros(3), torch.zeros(4, 2), torch.zeros(2, 2, 1)])
 def test_labels_of_another_shape(labels: torch.Tensor) -> None:
     with pytest.raises(UserError, match="TripletLossV2 needs one label a sample"):

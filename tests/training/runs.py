@@ -12,6 +12,12 @@ from safetensors.torch import load_file
 from lookalike import Recipe
 from lookalike.training.trainer import Trainer, TrainResult, train
 
+WITH_STATE: list[dict[str, Any]] = [
+    {"ContrastiveLoss_XBM": {"weight": 0.1, "xbm_size": 28, "embedding_size": 16, "start_iter": 1}},
+    {"CenterLoss": {"weight": 0.001, "num_classes": 6, "feat_dim": 16}},
+]
+"""Losses of the tiny recipe that remember batches, in a memory that 6 batches of 8 fill, or train with it."""
+
 
 def interrupted_train(recipe: Recipe, after_batches: int, signal_number: int = signal.SIGINT) -> TrainResult:
     """Train, and receive a signal while the given batch is in work."""
@@ -33,9 +39,9 @@ def interrupted_train(recipe: Recipe, after_batches: int, signal_number: int = s
 
 
 def differing_tensors(one: Path, other: Path) -> list[str]:
-    """Names of the tensors that differ in a bit between two checkpoints, raw and averaged weights alike."""
+    """Names of the tensors that differ in a bit between two checkpoints: raw and averaged weights, losses."""
     names = []
-    for file in ("model.safetensors", "state/model.safetensors"):
+    for file in ("model.safetensors", "state/model.safetensors", "state/loss.safetensors"):
         if (one / file).is_file() or (other / file).is_file():
             a, b = load_file(one / file), load_file(other / file)
             assert a.keys() == b.keys()

@@ -14,12 +14,13 @@ from safetensors.torch import load_file
 from lookalike import Recipe, train
 from lookalike.core.errors import UserError
 from tests.tiny import recipe_values
-from tests.training.runs import differing_tensors, interrupted_train
+from tests.training.runs import WITH_STATE, differing_tensors, interrupted_train
 
 
 def _recipe(pictures: Path, output: Path, workers: int = 0, **settings: Any) -> Recipe:
     values = recipe_values(pictures, output, epochs=2, num_workers=workers)
     values["EMA"] = {"decay": 0.9}
+    values["Loss"]["Train"] += WITH_STATE
     values["Global"] |= {"eval_during_train": True, **settings}
     return Recipe.from_dict(values)
 
