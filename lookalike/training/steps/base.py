@@ -158,5 +158,7 @@ def detached(losses: Mapping[str, Tensor], prefix: str = "") -> Losses:
 
 
 def in_float32(value: Any) -> Any:
-    """Outputs of autocast as the losses want them."""
+    """Outputs of autocast as the losses want them, whether of one model or of several by their names."""
+    if isinstance(value, Mapping):
+        return {name: in_float32(output) for name, output in value.items()}
     return value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
