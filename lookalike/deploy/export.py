@@ -6,6 +6,7 @@ import copy
 import json
 import logging
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from lookalike.core.log import logger, warn_once
 from lookalike.deploy.model_folder import GRAPH, MANIFEST, ModelFolder
 from lookalike.deploy.preprocessing import recipe_preprocess
 from lookalike.deploy.runtime import OnnxRuntime
-from lookalike.model import RecModel, build_model, load_weights
+from lookalike.model import RecModel, build_rec_model, load_weights
 from lookalike.recipe import Recipe, require_paths
 
 PARITY = 1e-4
@@ -61,13 +62,17 @@ class Deployed(nn.Module):
 
 def output_key(recipe: Recipe) -> str:
     """The output that is exported: `Arch.infer_output_key`, by default the feature that is scored."""
-    return str(recipe.arch.get("infer_output_key") or recipe.global_.retrieval_feature_from)
+    return str(recipe.network.get("infer_output_key") or recipe.global_.retrieval_feature_from)
 
 
-def trained_model(recipe: Recipe, key: str) -> RecModel:
-    """The model of a recipe with its weights; all that the output `key` needs must be among them."""
-    weights = recipe.weights
-    model = build_model(recipe.arch, recipe.global_.reference_behaviour, pretrained=not weights).eval()
+def trained_model(recipe: Recipe, key: str, watched: Sequence[str] = ()) -> RecModel:
+    """The model of a recipe with its weights; all that the output `key` needs must be among them.
+
+    Of a DistillationModel it is the student, whose weights may stand alone or among those of all models.
+    `watched` are layers that will be looked at.
+    """
+    weights, reference = recipe.weights, recipe.global_.reference_behaviour
+    model = build_rec_model(recipe.network, reference, pretrained=not weights, watched=watched).eval()
     if weights:
         parts = {"backbone": ("backbone",), "logits": ("backbone", "neck", "head")}
         load_weights(model, weights, required=parts.get(key, ("backbone", "neck")))
@@ -88,7 +93,7 @@ def deployed_module(recipe: Recipe, model: RecModel) -> Deployed:
 
     Heads that no output needs are dropped, branches fused where they can be.
     """
-    arch = recipe.arch
+    arch = recipe.network
     scored, key = recipe.global_.retrieval_feature_from, output_key(recipe)
     if key in ("backbone", "features") and key != scored:
         warn_once(f"Arch.infer_output_key is '{key}', but Global.retrieval_feature_from scores '{scored}'")
@@ -127,7 +132,7 @@ def export(
     model = trained_model(recipe, output_key(recipe))
     if weights:
         metrics = metrics or figures_of_checkpoint(weights)
-    elif not (recipe.arch.get("Backbone") or {}).get("pretrained"):
+    elif not (recipe.network.get("Backbone") or {}).get("pretrained"):
         raise UserError(
             f"{recipe.name}: nothing to export, the weights would be random; name them with "
             f"-o Global.pretrained_model={Path(settings.output_dir) / 'RecModel' / 'best_model'}"

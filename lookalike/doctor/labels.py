@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -39,10 +40,13 @@ def check_classes(recipe: Recipe, sets: Sets, report: Report) -> None:
 
 
 def _training_labels(recipe: Recipe, train: Records, report: Report) -> None:
-    head = recipe.arch.get("Head")
-    wanted = head.get("class_num") if isinstance(head, Mapping) else None
-    if wanted is None:
-        return
+    heads = [network.get("Head") for network in recipe.networks.values()]
+    counts = [head.get("class_num") for head in heads if isinstance(head, Mapping)]
+    for wanted in dict.fromkeys(count for count in counts if count is not None):
+        _labels_of_head(wanted, train, report)
+
+
+def _labels_of_head(wanted: Any, train: Records, report: Report) -> None:
     try:
         class_num = int(wanted)
         check_labels(train, class_num)

@@ -177,7 +177,7 @@ def check_preparation(recipe: Recipe, sets: Sets, report: Report) -> None:
                 f"{path} normalises with {_told(values)}, but {reference[0]} with {_told(reference[1])}: "
                 f"write the same",
             )
-    backbone = recipe.arch.get("Backbone")
+    backbone = recipe.network.get("Backbone")
     if isinstance(backbone, Mapping) and backbone.get("pretrained") is True:
         name = Component.of(backbone).name
         if name.startswith("timm/"):

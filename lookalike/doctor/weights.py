@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlparse
 
 from lookalike.core.component import Component
@@ -14,14 +15,30 @@ from lookalike.model.weights.urls import pretrained_url
 from lookalike.recipe import Recipe
 
 
-def backbone_from_file(recipe: Recipe, report: Report) -> bool:
+def backbones_from_files(recipe: Recipe, report: Report) -> bool:
+    """Whether all weights that the models start from are files that can be read here, or none.
+
+    Others are told, and not fetched.
+    """
+    found = [backbone_from_file(network, report) for network in recipe.networks.values()]
+    for number, source in enumerate(recipe.arch.get("pretrained_list") or []):
+        if isinstance(source, str) and source:
+            key = f"Arch.pretrained_list[{number}]"
+            with report.catch("weights"):
+                if (address := address_of(source)) is not None:
+                    tell_address(key, "the weights of a model", address, report)
+                found.append(address is None and exists(source))
+    return all(found) if found else False
+
+
+def backbone_from_file(arch: Mapping[str, Any], report: Report) -> bool:
     """Whether the backbone's weights are a file that can be read here. Others are told, and not fetched."""
-    backbone = recipe.arch.get("Backbone")
+    backbone = arch.get("Backbone")
     wanted = backbone.get("pretrained") if isinstance(backbone, Mapping) else None
     if not wanted or not isinstance(wanted, (bool, str)):
         return False
     component = Component.of(backbone, "Arch.Backbone")
-    key, what = "Arch.Backbone.pretrained", f"the weights of {component.name}"
+    key, what = f"{component.place.path}.pretrained", f"the weights of {component.name}"
     if isinstance(wanted, str):
         with report.catch("weights"):
             address = address_of(wanted)

@@ -18,7 +18,7 @@ from lookalike.core.errors import UserError
 from lookalike.core.log import logger
 from lookalike.data import Loader, build_loader
 from lookalike.images import check_labels
-from lookalike.model import RecModel, build_model, load_weights
+from lookalike.model import Model, build_model, load_weights
 from lookalike.recipe import Recipe
 from lookalike.training.distributed import choose_device
 
@@ -61,16 +61,18 @@ def assemble_model(
     weights: str | None,
     required: tuple[str, ...] = (),
     image_shape: tuple[int, int, int] | None = None,
-) -> RecModel:
+) -> Model:
     """The model of a recipe on its device, with the weights that a path or URL names, if any.
 
     Weights of the whole model make the backbone's own pretrained ones needless, so those are not fetched
-    then.
+    then. `required` names parts that must be whole, in a DistillationModel those of the student.
     """
     model = build_model(
         recipe.arch, recipe.global_.reference_behaviour, pretrained=not weights, image_shape=image_shape
     )
     if weights:
+        if recipe.is_distillation:
+            required = tuple(f"{recipe.student}.{part}" for part in required)
         load_weights(model, str(weights), required)
     return to_device(model, device)
 
@@ -83,7 +85,7 @@ thread, and with two at 1140 on an idle machine and at 460 on a busy one."""
 
 @contextlib.contextmanager
 def suitable_threads(
-    recipe: Recipe, model: RecModel, batch: tuple[int, ...], device: torch.device
+    recipe: Recipe, model: Model, batch: tuple[int, ...], device: torch.device
 ) -> Iterator[None]:
     """One thread for networks so small that several only wait for each other; `Global.num_threads` decides
     instead.
@@ -105,15 +107,15 @@ def suitable_threads(
         torch.set_num_threads(before)
 
 
-def check_output_key(recipe: Recipe, model: RecModel) -> None:
+def check_output_key(recipe: Recipe, model: Model) -> None:
     """Raise UserError where `Arch.infer_output_key` names what the model does not give: export would fail."""
-    key = recipe.arch.get("infer_output_key")
+    key = recipe.network.get("infer_output_key")
     if key is not None and key not in model.output_names():
         known = ", ".join(model.output_names())
         raise UserError(f"{recipe.name}: Arch.infer_output_key is '{key}'; this model has {known}")
 
 
-def to_device(model: RecModel, device: torch.device) -> RecModel:
+def to_device(model: Model, device: torch.device) -> Model:
     """Move a model. On CPU and CUDA its convolutions get the channels-last layout, the faster one there.
 
     A step on a CPU against the plain layout: PPLCNet_x0_25 at 64x64 1.7 times as fast, PPLCNetV2_base
@@ -133,9 +135,10 @@ def training_loader(recipe: Recipe) -> Loader:
     if recipe.data is None or recipe.data.Train is None:
         raise UserError(f"{recipe.name}: there is no DataLoader.Train, nothing to train on")
     loader = _training_loader(recipe, recipe.data.Train)
-    head = recipe.arch.get("Head") or {}
-    if head.get("class_num") is not None:
-        check_labels(loader.records, int(head["class_num"]))
+    for network in recipe.networks.values():
+        head = network.get("Head") or {}
+        if head.get("class_num") is not None:
+            check_labels(loader.records, int(head["class_num"]))
     records = loader.records
     logger.info(
         f"train: {len(records)} images of {records.num_classes} classes, {len(loader)} batches an epoch"
@@ -172,6 +175,5 @@ def _training_loader(recipe: Recipe, section: Any, seed: int | None = None) -> L
 
 
 def run_folder(recipe: Recipe) -> Path:
-    """`output_dir/RecModel`, where a run writes everything."""
-    folder = Path(recipe.global_.output_dir)
-    return folder / str(recipe.arch.get("name") or "RecModel")
+    """`output_dir/RecModel`, where a run writes everything, whatever its architecture."""
+    return Path(recipe.global_.output_dir) / "RecModel"

@@ -102,7 +102,7 @@ def save_checkpoint(
     if not process.is_main():
         return
     raw = _plain(model.state_dict())
-    with _told_in_words(folder), atomic_folder(folder) as part:
+    with told_in_words(folder), atomic_folder(folder) as part:
         state = part / "state"
         state.mkdir()
         save_file(_plain(averaged) if averaged is not None else raw, part / "model.safetensors")
@@ -128,12 +128,12 @@ def copy_checkpoint(source: Path, target: Path) -> None:
     """
     if not process.is_main():
         return
-    with _told_in_words(target), atomic_folder(target) as part:
+    with told_in_words(target), atomic_folder(target) as part:
         shutil.copytree(source, part, dirs_exist_ok=True)
 
 
 @contextlib.contextmanager
-def _told_in_words(folder: Path) -> Iterator[None]:
+def told_in_words(folder: Path) -> Iterator[None]:
     """A disk that refuses, as one sentence, whichever library noticed it."""
     try:
         yield
