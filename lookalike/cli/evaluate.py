@@ -5,7 +5,7 @@ from __future__ import annotations
 from lookalike.cli.options import Config, Json, Overrides, RequireGpu, answer, application, percent, recipe_of
 from lookalike.core.log import logger
 
-app = application("Score the weights of Global.pretrained_model by retrieval on DataLoader.Eval.")
+app = application("Score the weights of Global.pretrained_model on DataLoader.Eval as Global.eval_mode says.")
 
 
 @app.command()
@@ -13,7 +13,7 @@ def evaluate(
     config: Config, override: Overrides = [], json: Json = False, require_gpu: RequireGpu = False
 ) -> None:
     recipe = recipe_of(config, override, require_gpu)
-    if not (recipe.weights or recipe.arch.get("Backbone", {}).get("pretrained")):
+    if not (recipe.weights or recipe.network.get("Backbone", {}).get("pretrained")):
         logger.warning(
             f"{recipe.name} names no weights: random ones are scored; name yours with "
             f"-o Global.pretrained_model={recipe.global_.output_dir}/RecModel/best_model"
@@ -22,14 +22,6 @@ def evaluate(
 
     evaluation = run(recipe)
     values = evaluation.to_dict()
-    without = (
-        f", {evaluation.queries_without_positive} without a match"
-        if evaluation.queries_without_positive
-        else ""
-    )
     losses = "".join(f"  {name} {value:.4f}" for name, value in evaluation.losses.items())
-    text = (
-        f"{percent(evaluation.metrics)}{losses}\n{evaluation.queries} queries{without}, "
-        f"{evaluation.gallery} gallery pictures, {evaluation.seconds:.1f} s"
-    )
+    text = f"{percent(evaluation.metrics)}{losses}\n{evaluation.counts}, {evaluation.seconds:.1f} s"
     answer(values, json, text)

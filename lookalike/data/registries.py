@@ -19,13 +19,16 @@ class Augmentation(Protocol):
 
 
 class Sampler(Protocol):
-    """Lists of indices, one a batch; the same for the same seed, epoch and rank."""
+    """Lists of indices, one a batch; the same for the same seed, epoch and rank.
+
+    One that draws the size of each batch gives (width, height, index) in place of an index.
+    """
 
     batch_size: int
 
     def set_epoch(self, epoch: int) -> None: ...
 
-    def __iter__(self) -> Iterator[list[int]]: ...
+    def __iter__(self) -> Iterator[list[int] | list[tuple[int, int, int]]]: ...
 
     def __len__(self) -> int: ...
 

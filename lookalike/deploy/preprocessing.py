@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from lookalike.core.errors import UserError
-from lookalike.images import Preprocess
+from lookalike.images import Preprocess, dataset_operations
 from lookalike.recipe import Recipe
 
 
@@ -19,7 +19,7 @@ def recipe_preprocess(recipe: Recipe) -> Preprocess:
     if recipe.rec_pre_process and recipe.rec_pre_process.get("transform_ops"):
         return Preprocess(recipe.rec_pre_process["transform_ops"], reference_behaviour=reference)
     for block in _evaluation_blocks(recipe):
-        if operations := (block.get("dataset") or {}).get("transform_ops"):
+        if block.get("dataset") and (operations := dataset_operations(block["dataset"])):
             return Preprocess(operations, reference_behaviour=reference)
     raise UserError(
         f"{recipe.name}: neither RecPreProcess nor DataLoader.Eval has transform_ops, "

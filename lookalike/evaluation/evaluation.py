@@ -41,6 +41,14 @@ class Evaluation:
     gallery_set: FeatureSet | None = None
     top_k: TopK | None = None
 
+    @property
+    def counts(self) -> str:
+        """What was scored, in words."""
+        without = (
+            f", {self.queries_without_positive} without a match" if self.queries_without_positive else ""
+        )
+        return f"{self.queries} queries{without}, {self.gallery} gallery pictures"
+
     def to_dict(self) -> dict[str, Any]:
         """Everything but the arrays, ready for JSON."""
         return {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,8 @@ from lookalike.core.progress import track
 from lookalike.evaluation.gather import gather_json, gather_rows, together
 from lookalike.evaluation.loader import EvaluationLoader, LeftOut, broken_images, image_paths
 from lookalike.evaluation.loss import Loss, LossMeans
+
+T = TypeVar("T")
 
 Binarise = Literal["round", "sign"]
 Encode = Callable[[torch.Tensor], "torch.Tensor | Mapping[str, torch.Tensor]"]
@@ -79,7 +81,7 @@ def collect_features(
     has_cameras = False
     with together(), torch.no_grad():
         for batch in track(loader, description, total=len(loader), unit="batches"):
-            outputs = _encode_filled(encode, batch["image"], getattr(loader, "batch_size", None))
+            outputs = encode_filled(encode, batch["image"], getattr(loader, "batch_size", None))
             encoded = outputs if isinstance(outputs, torch.Tensor) else _pick(outputs, feature_from)
             if loss is not None:
                 means.add(loss, outputs, batch["label"].to(encoded.device))
@@ -115,9 +117,7 @@ def collect_features(
     return found, LossMeans.merge(note["loss"] for note in notes)
 
 
-def _encode_filled(
-    encode: Encode, images: torch.Tensor, size: int | None
-) -> torch.Tensor | Mapping[str, torch.Tensor]:
+def encode_filled(encode: Callable[[torch.Tensor], T], images: torch.Tensor, size: int | None) -> T:
     """Encode a batch in the size that all others have, whatever the last one of a process has.
 
     The last bits of a feature depend on the size of its batch, and that of the last one on how many processes
@@ -126,10 +126,14 @@ def _encode_filled(
     count = len(images)
     if size is None or not 0 < count < size:
         return encode(images)
-    outputs = encode(torch.cat([images, images[:1].expand(size - count, *images.shape[1:])]))
-    if isinstance(outputs, torch.Tensor):
-        return outputs[:count]
-    return {name: value[:count] for name, value in outputs.items()}
+    return _first(encode(torch.cat([images, images[:1].expand(size - count, *images.shape[1:])])), count)
+
+
+def _first(outputs: T, count: int) -> T:
+    """The first rows of an output, or of each output of a dict."""
+    if isinstance(outputs, Mapping):
+        return {name: _first(value, count) for name, value in outputs.items()}  # type: ignore[return-value]
+    return outputs[:count]  # type: ignore[index,no-any-return]
 
 
 def _pick(outputs: Mapping[str, torch.Tensor], feature_from: str) -> torch.Tensor:

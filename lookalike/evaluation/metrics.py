@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from lookalike.core.component import SectionList
+from lookalike.core.component import Component, SectionList
+from lookalike.core.log import warn_once
 from lookalike.core.registry import Registry
 
 
@@ -19,7 +20,15 @@ class MetricSpec:
     figures: dict[str, str]
 
 
-metrics: Registry[MetricSpec] = Registry("metric")
+@dataclass(frozen=True)
+class TopkAccuracy:
+    """Accuracies of a classifier: the k of each, and the path to the class scores in what the model gives."""
+
+    topk: tuple[int, ...]
+    outputs: tuple[str, ...] = ("logits",)
+
+
+metrics: Registry[MetricSpec | TopkAccuracy] = Registry("metric")
 
 
 def _as_list(value: Any) -> Any:
@@ -60,16 +69,96 @@ def mean_inverse_negative_penalty() -> MetricSpec:
     return MetricSpec({"mINP": "mINP"})
 
 
+@metrics.register("TopkAcc")
+def top_k_accuracy(topk: Ks = [1, 5]) -> TopkAccuracy:  # noqa: B006  (read only)
+    """Share of images whose class is among the k with the highest scores (`eval_mode: classification`).
+
+    `top1`, `top5`. With k of at least the number of classes it is 1, as in the reference.
+    """
+    return TopkAccuracy(tuple(topk))
+
+
+@metrics.register("DistillationTopkAcc")
+def distillation_top_k_accuracy(
+    model_key: str,
+    feature_key: str | None = "logits",
+    topk: Ks = [1, 5],  # noqa: B006  (read only)
+) -> TopkAccuracy:
+    """TopkAcc of one of several models: `model_key` names it, `feature_key` its class scores.
+
+    A second one whose figures have the names of the first reports them as `Teacher_top1`, …. (In the
+    reference they overwrite those of the first.)
+    """
+    return TopkAccuracy(tuple(topk), (model_key, feature_key) if feature_key else (model_key,))
+
+
 def build_metrics(components: Sequence[Any] | None = None, path: str = "Metric.Eval") -> list[MetricSpec]:
     """The metrics of a recipe's list; recall1, recall5 and mAP where the recipe names none.
 
     The first figure of the first metric decides which checkpoint is the best one, as in the reference.
-    Raises UserError for an unknown metric and for an argument it does not have.
+    Raises UserError for an unknown metric, for an argument it does not have, and for a metric of classes.
     """
-    if not components:
-        return [recall_at_k(), mean_average_precision()]
-    listed = components if isinstance(components, SectionList) else SectionList(list(components))
-    return [metrics.build(component, f"{path}[{index}]") for index, component in enumerate(listed)]
+    chosen = []
+    for named, built in _built(components, path):
+        if not isinstance(built, MetricSpec):
+            raise named.place.error(
+                f"{named.name} scores classes and not a search: it needs Global.eval_mode: classification"
+            )
+        chosen.append(built)
+    return chosen or [recall_at_k(), mean_average_precision()]
+
+
+def build_accuracies(
+    components: Sequence[Any] | None = None, path: str = "Metric.Eval"
+) -> list[TopkAccuracy]:
+    """The metrics of a recipe's list for `eval_mode: classification`; top1 and top5 where it names none.
+
+    Raises UserError for an unknown metric, for an argument it does not have, and for a metric of retrieval.
+    """
+    chosen = []
+    for named, built in _built(components, path):
+        if not isinstance(built, TopkAccuracy):
+            raise named.place.error(
+                f"{named.name} scores a search and not classes: it needs Global.eval_mode: retrieval"
+            )
+        chosen.append(built)
+    return chosen or [top_k_accuracy()]
+
+
+def check_metrics(components: Sequence[Any] | None, mode: str) -> None:
+    """Raise UserError for metrics that are wrong, or that do not belong to an evaluation of this mode.
+
+    Verification (`adaface`) has figures of its own: metrics are then told to have no effect.
+    """
+    if mode == "classification":
+        build_accuracies(components)
+    elif mode == "retrieval":
+        build_metrics(components)
+    else:
+        for named, _ in _built(components, "Metric.Eval"):
+            warn_once(f"{named.place.prefix}{named.name} has no effect: eval_mode {mode} has its own figures")
+
+
+def _built(
+    components: Sequence[Any] | None, path: str
+) -> Iterator[tuple[Component, MetricSpec | TopkAccuracy]]:
+    listed = components if isinstance(components, SectionList) else SectionList(list(components or []))
+    for index, value in enumerate(listed):
+        component = Component.of(value, f"{path}[{index}]")
+        yield component, metrics.build(component)
+
+
+def accuracy_keys(specs: Sequence[TopkAccuracy]) -> list[dict[int, str]]:
+    """The key of each k of each metric: `top1`, or `Teacher_top1` where there is a `top1` already."""
+    taken: set[str] = set()
+    keys: list[dict[int, str]] = []
+    for spec in specs:
+        named = {k: f"top{k}" for k in spec.topk}
+        if taken & set(named.values()):
+            named = {k: f"{'_'.join(spec.outputs[:1])}_top{k}" for k in spec.topk}
+        taken |= set(named.values())
+        keys.append(named)
+    return keys
 
 
 def figures_of(specs: Sequence[MetricSpec]) -> dict[str, str]:

@@ -14,6 +14,7 @@ import numpy as np
 from lookalike.core.errors import BrokenImage, UserError
 from lookalike.core.progress import track
 from lookalike.images.decode import decode_image
+from lookalike.images.packed import packed_address
 from lookalike.images.records import Records
 
 _BLOCK = 256
@@ -64,8 +65,9 @@ def _reason(path: str, decode: bool) -> str | None:
         except BrokenImage as error:
             return error.reason
         return None
+    packed = packed_address(path)
     try:
-        status = Path(path).stat()
+        status = Path(packed[0] if packed else path).stat()
     except OSError as error:
         return "the file does not exist" if isinstance(error, FileNotFoundError) else str(error.strerror)
     if stat.S_ISDIR(status.st_mode):

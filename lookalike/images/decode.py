@@ -19,6 +19,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from lookalike.core.errors import BrokenImage, UserError
 from lookalike.images.headers import read_header
+from lookalike.images.packed import packed_address, read_packed
 
 MAX_PIXELS = 178_956_970
 """Images with more pixels are refused: a file of a few kilobytes can claim gigabytes (Pillow's limit for a
@@ -34,13 +35,16 @@ def decode_image(source: str | Path | bytes, *, backend: Literal["cv2", "pil"] =
     """Decode a file, or the bytes of one, to an RGB image: (height, width, 3) uint8.
 
     The EXIF orientation is applied. `backend: pil` decodes with Pillow throughout; JPEG decoders may differ
-    by a level or two. Raises BrokenImage, with the reason, for a file that is missing, empty, truncated, no
-    image or far too large.
+    by a level or two. `FILE.bin#BYTE` is a picture inside a file (see `packed`). Raises BrokenImage, with the
+    reason, for a file that is missing, empty, truncated, no image or far too large.
     """
     if isinstance(source, (bytes, bytearray, memoryview)):
         name, data = "image bytes", bytes(source)
     else:
-        name, data = os.fspath(source), _read(source)
+        name = os.fspath(source)
+        if packed := packed_address(name):
+            return read_packed(*packed)
+        data = _read(source)
     if not data:
         raise BrokenImage(name, "the file is empty")
     header = read_header(data)

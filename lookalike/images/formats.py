@@ -6,29 +6,32 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from lookalike.core.errors import UserError
 from lookalike.core.log import warn_once
-from lookalike.core.registry import Registry, Swallowed
-from lookalike.images.list_files import Columns, read_list
+from lookalike.core.registry import Registry
+from lookalike.images.list_files import Columns, numbered_lines, read_list, root_prefix
 from lookalike.images.records import IMAGE_SUFFIXES, Records, number_classes
 from lookalike.images.tables import read_table
 
 formats: Registry[Records] = Registry("dataset")
 
-_NOT_FOR_READING = ("transform_ops", "batch_transform_ops")
+_NOT_FOR_READING = ("transform_ops", "batch_transform_ops", "transform")
+
+Backend = Literal["cv2", "pil"]
+"""`pil` has an effect on how images are decoded and resized, not on the table: see `dataset_operations`."""
 
 
 def read_records(section: Any, path: str = "dataset") -> Records:
     """Read what a recipe's `dataset` block names: `{name: ImageNetDataset, image_root: …, cls_label_path:
     …}`.
 
-    No image is opened or looked for: that is `check_images`. `transform_ops` and `batch_transform_ops` are
-    left to the caller. Raises UserError for an unknown format or argument, and for a list that cannot be read
-    (with file and line).
+    No image is opened or looked for: that is `check_images`. `transform_ops` (`transform` of AdaFaceDataset)
+    and `batch_transform_ops` are left to the caller. Raises UserError for an unknown format or argument, and
+    for a list that cannot be read (with file and line).
     """
     return formats.build(section, path, also=_NOT_FOR_READING)
 
@@ -48,6 +51,16 @@ def image_net(image_root: str, cls_label_path: str, delimiter: str = " ", relabe
     return _numbered(read_list(cls_label_path, image_root, delimiter or " "), cls_label_path, relabel)
 
 
+@formats.register("MultiScaleDataset")
+def multi_scale(image_root: str, cls_label_path: str, delimiter: str = " ", relabel: bool = False) -> Records:
+    """As ImageNetDataset; each batch comes in the size that MultiScaleSampler draws for it.
+
+    The size takes the place of that of RandCropImage, ResizeImage and CropImage in `transform_ops`. (In the
+    reference the other arguments of these are lost.)
+    """
+    return image_net(image_root, cls_label_path, delimiter, relabel)
+
+
 @formats.register("ICartoonDataset")
 def i_cartoon(image_root: str, cls_label_path: str, relabel: bool = False) -> Records:
     """A list file with a line `path<TAB>label` per image; further columns are ignored."""
@@ -55,15 +68,61 @@ def i_cartoon(image_root: str, cls_label_path: str, relabel: bool = False) -> Re
 
 
 @formats.register(
-    "VeriWild",
-    swallows={"backend": Swallowed("DecodeImage in transform_ops chooses the decoder", (None, "cv2"))},
+    "AdaFaceDataset",
+    swallows={
+        "low_res_augmentation_prob": "write RandomInterpolationAugment: {prob: …} in transform",
+        "crop_augmentation_prob": "write CropWithPadding: {prob: …} in transform",
+        "photometric_augmentation_prob": "write ColorJitter: {prob: …} in transform",
+    },
 )
-def veri_wild(image_root: str, cls_label_path: str, relabel: bool = False) -> Records:
+def ada_face(root_dir: str, label_path: str, relabel: bool = False) -> Records:
+    """A list file with a line `path label` per image, separated by blanks or tabs; images are Pillow's.
+
+    What happens to an image may be called `transform` in place of `transform_ops`.
+    """
+    return _numbered(read_list(label_path, root_dir, None), label_path, relabel)
+
+
+@formats.register("LogoDataset")
+def logo(image_root: str, cls_label_path: str, relabel: bool = False) -> Records:
+    """The table of Logo-3K: columns separated by tabs, of which the second is the class, counted from 1, and
+    the fourth the path.
+
+    A row that begins with `image_id` is the header. Labels are the classes less 1.
+    """
+    prefix = root_prefix(image_root)
+    paths, labels, lines = [], [], []
+    for number, line in numbered_lines(cls_label_path):
+        fields = line.split("\t")
+        if fields[0] == "image_id":
+            continue
+        if len(fields) < 4:
+            raise UserError(
+                f"{cls_label_path}:{number}: expected at least 4 columns separated by tabs (class in the "
+                f"second, path in the fourth), got {len(fields)}: {line!r}"
+            )
+        if not fields[1].isdecimal() or int(fields[1]) < 1:
+            raise UserError(
+                f"{cls_label_path}:{number}: class {fields[1]!r} in the second column is no whole number of "
+                "at least 1"
+            )
+        paths.append(fields[3] if os.path.isabs(fields[3]) else prefix + fields[3])  # noqa: PTH117
+        labels.append(int(fields[1]) - 1)
+        lines.append(number)
+    if not paths:
+        raise UserError(f"{cls_label_path}: the table has no rows")
+    return _numbered(Columns(paths, np.array(labels, np.int64), None, lines), cls_label_path, relabel)
+
+
+@formats.register("VeriWild")
+def veri_wild(
+    image_root: str, cls_label_path: str, relabel: bool = False, backend: Backend = "cv2"
+) -> Records:
     """A list file with a line `path label` or `path label camera` per image, separated by blanks or tabs.
 
     The third column is a camera or an instance id: evaluation takes a gallery image with the label and the
     third column of the query for the query itself, and drops it. Either every line has it or none (the
-    reference misaligns mixed files).
+    reference misaligns mixed files). `backend: pil` decodes and resizes with Pillow.
     """
     return _numbered(read_list(cls_label_path, image_root, None, cameras=True), cls_label_path, relabel)
 

@@ -48,7 +48,7 @@ def read_list(
     labels: list[int] = []
     third: list[int] = []
     lines: list[int] = []
-    for number, line in _lines(list_file):
+    for number, line in numbered_lines(list_file):
         fields = line.split(delimiter)
         if splits_paths and len(fields) > 2 and not _path_stands_alone(fields):
             fields = _join_path(fields)
@@ -157,7 +157,7 @@ def read_named_list(
 
 def _named_rows(list_file: str | os.PathLike[str]) -> Iterator[tuple[int, list[str]]]:
     """Number and columns of each line of a list whose labels are names."""
-    lines = list(_lines(list_file))
+    lines = list(numbered_lines(list_file))
     if Path(list_file).suffix.lower() == ".csv":
         for position, (number, line) in enumerate(lines):
             try:
@@ -183,7 +183,7 @@ def root_prefix(image_root: str | os.PathLike[str]) -> str:
     return root if not root or root.endswith(("/", os.sep)) else root + os.sep
 
 
-def _lines(list_file: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
+def numbered_lines(list_file: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
     """Lines that are not empty, stripped, with their number."""
     try:
         with open(list_file, encoding="utf-8-sig") as file:

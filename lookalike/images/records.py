@@ -5,7 +5,7 @@ the formats.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,13 +22,28 @@ IMAGE_SUFFIXES = (
 
 
 @dataclass(frozen=True, eq=False)
+class Pairs:
+    """Pairs of images of a table and whether both show the same identity: left, right (P,) int64 positions,
+    same (P,) bool.
+    """
+
+    left: np.ndarray
+    right: np.ndarray
+    same: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.same)
+
+
+@dataclass(frozen=True, eq=False)
 class Records:
     """Labelled images of one list file, table or folder.
 
     paths: joined with the root folder. labels: (N,) int64, never negative. cameras: (N,) int64 or None; a
     camera, or an instance id. origin: the file or folder they were read from. lines: the line of `origin` of
     each record, None for a folder. class_names: the name of each label, where the source gave names or labels
-    were renumbered.
+    were renumbered. boxes: (N, 4) int64 or None; the part of each picture that counts, as left, top, right,
+    bottom. pairs: verification sets by name, for images that are compared in pairs; labels are 0 then.
     """
 
     paths: list[str]
@@ -37,9 +52,12 @@ class Records:
     origin: str = ""
     lines: Sequence[int] | None = None
     class_names: dict[int, str] | None = None
+    boxes: np.ndarray | None = None
+    pairs: Mapping[str, Pairs] | None = None
 
     def __post_init__(self) -> None:
-        for name, column in (("labels", self.labels), ("cameras", self.cameras), ("lines", self.lines)):
+        columns = {"labels": self.labels, "cameras": self.cameras, "lines": self.lines, "boxes": self.boxes}
+        for name, column in columns.items():
             if column is not None and len(column) != len(self.paths):
                 raise ValueError(f"{len(self.paths)} paths but {len(column)} {name}")
 
@@ -64,7 +82,7 @@ class Records:
         return (self.class_names or {}).get(int(label), str(int(label)))
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> Records:
-        """The records at these positions, in this order. Labels keep their numbers."""
+        """The records at these positions, in this order. Labels keep their numbers; pairs are left out."""
         chosen = np.asarray(indices, dtype=np.int64).reshape(-1)
         return replace(
             self,
@@ -72,6 +90,8 @@ class Records:
             labels=self.labels[chosen],
             cameras=None if self.cameras is None else self.cameras[chosen],
             lines=None if self.lines is None else [self.lines[i] for i in chosen.tolist()],
+            boxes=None if self.boxes is None else self.boxes[chosen],
+            pairs=None,
         )
 
 

@@ -31,7 +31,8 @@ from lookalike.report import Found
 from lookalike.retrieval import evaluate_retrieval
 from lookalike.training import train
 from lookalike.training.assembly import assemble_model, prepare_process, training_loader
-from lookalike.training.scoring import build_benchmark, score
+from lookalike.training.benchmark import build_benchmark
+from lookalike.training.scoring import score
 
 RECIPE = "quickstart/brand_marks"
 BATCHES_FOR_STATISTICS = 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from lookalike.core.errors import UserError
 from lookalike.recipe.recipe import Recipe
 from lookalike.recipe.tree import place_at
 
-_DATASET_KEYS = ("image_root", "cls_label_path", "label_root", "root_dir", "label_path", "table")
+_DATASET_KEYS = ("image_root", "cls_label_path", "label_root", "root_dir", "label_path", "table",
+                 "val_data_path", "data_file")  # fmt: skip
 _INSIDE_ROOT = ("Market1501", "DukeMTMC", "MSMT17")
 """Datasets whose `cls_label_path` is a folder inside their root, which their reader looks for itself."""
 _WEIGHT_SUFFIXES = ("", ".pdparams", ".safetensors", ".pth", ".pt")
@@ -37,7 +39,7 @@ def require_paths(recipe: Recipe, under: tuple[str, ...] = ("Global", "Arch", "D
     missing = missing_paths(recipe, under)
     if not missing:
         return
-    places = [place_at(recipe.tree, tuple(key.split("."))) for key, _ in missing]
+    places = [place_at(recipe.tree, _steps(key)) for key, _ in missing]
     files = [f"{place}: {value}" for place, (_, value) in zip(places, missing, strict=True)]
     keys = " ".join(f"-o {key}=…" for key, _ in missing)
     are = "is" if len(files) == 1 else "are"
@@ -45,6 +47,10 @@ def require_paths(recipe: Recipe, under: tuple[str, ...] = ("Global", "Arch", "D
     raise UserError(
         f"{name}{', '.join(files)} {are} not there, seen from {Path.cwd()}; say where with {keys}"
     )
+
+
+def _steps(key: str) -> tuple[str | int, ...]:
+    return tuple(int(step) if step.isdigit() else step for step in key.split("."))
 
 
 def _named(recipe: Recipe) -> Iterator[tuple[str, str, bool]]:
@@ -55,9 +61,16 @@ def _named(recipe: Recipe) -> Iterator[tuple[str, str, bool]]:
     ):
         if isinstance(value, str) and value:
             yield f"Global.{key}", value, True
-    backbone = recipe.arch.get("Backbone")
-    if isinstance(backbone, Mapping) and isinstance(backbone.get("pretrained"), str):
-        yield "Arch.Backbone.pretrained", backbone["pretrained"], True
+    for network in recipe.networks.values():
+        backbone = network.get("Backbone")
+        if isinstance(backbone, Mapping) and isinstance(backbone.get("pretrained"), str):
+            path = backbone.place_of("pretrained").path if isinstance(backbone, Section) else ""
+            # as -o writes it: Arch.models.0.Teacher.Backbone.pretrained
+            path = re.sub(r"\[(\d+)\]", r".\1", path)
+            yield path or "Arch.Backbone.pretrained", backbone["pretrained"], True
+    for number, weights in enumerate(recipe.arch.get("pretrained_list") or []):
+        if isinstance(weights, str) and weights:
+            yield f"Arch.pretrained_list.{number}", weights, True
     if recipe.data is not None:
         for name, block in vars(recipe.data).items():
             yield from _of_block(block, f"DataLoader.{name}")

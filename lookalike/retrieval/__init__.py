@@ -8,14 +8,19 @@ from __future__ import annotations
 from lookalike.retrieval.evaluate import DEFAULT_METRICS, Result, evaluate_retrieval
 from lookalike.retrieval.metrics import METRICS, Metric, parse_metric
 from lookalike.retrieval.ranking import Ranking, TopK
+from lookalike.retrieval.verification import FoldAccuracy, fold_accuracy, pair_distances, true_accept_rate
 
 __all__ = [
     "DEFAULT_METRICS",
     "METRICS",
+    "FoldAccuracy",
     "Metric",
     "Ranking",
     "Result",
     "TopK",
     "evaluate_retrieval",
+    "fold_accuracy",
+    "pair_distances",
     "parse_metric",
+    "true_accept_rate",
 ]

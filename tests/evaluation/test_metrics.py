@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 
 from lookalike.core.errors import UserError
-from lookalike.evaluation.metrics import build_metrics, figures_of, metrics
+from lookalike.core.log import forget_warnings
+from lookalike.evaluation.metrics import (
+    TopkAccuracy,
+    accuracy_keys,
+    build_accuracies,
+    build_metrics,
+    check_metrics,
+    figures_of,
+    metrics,
+)
 from lookalike.retrieval import parse_metric
 
 
@@ -26,8 +35,34 @@ def test_default(components: list | None) -> None:
 
 def test_every_metric_builds_from_defaults_and_is_known_to_retrieval() -> None:
     for entry in metrics:
-        for name in metrics.build(entry.name).figures.values():
+        needed = {"model_key": "Student"} if entry.name == "DistillationTopkAcc" else {}
+        built = metrics.build({entry.name: needed})
+        if isinstance(built, TopkAccuracy):
+            continue
+        for name in built.figures.values():
             parse_metric(name)
+
+
+def test_accuracies() -> None:
+    assert accuracy_keys(build_accuracies(None)) == [{1: "top1", 5: "top5"}]
+    several = [
+        {"DistillationTopkAcc": {"model_key": "Student", "topk": [1, 2]}},
+        {"DistillationTopkAcc": {"model_key": "Teacher", "feature_key": "logits", "topk": 1}},
+    ]
+    built = build_accuracies(several)
+    assert [each.outputs for each in built] == [("Student", "logits"), ("Teacher", "logits")]
+    assert accuracy_keys(built) == [{1: "top1", 2: "top2"}, {1: "Teacher_top1"}]
+
+
+def test_metrics_belong_to_a_mode(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(UserError, match=r"Metric.Eval\[1\]: TopkAcc scores classes .* classification"):
+        build_metrics(["mAP", "TopkAcc"])
+    with pytest.raises(UserError, match=r"Recallk scores a search .*eval_mode: retrieval"):
+        build_accuracies(["Recallk"])
+    forget_warnings()
+    check_metrics(["Recallk"], "adaface")
+    assert "Recallk has no effect: eval_mode adaface has its own figures" in caplog.text
+    check_metrics(None, "adaface")
 
 
 @pytest.mark.parametrize(
