@@ -97,8 +97,8 @@ def cut(module: nn.Module, name: str, place: Place | None = None, watched: Colle
 
 def _cut(module: nn.Module, path: str, name: str, place: Place | None, watched: Collection[str]) -> nn.Module:
     if isinstance(module.get_submodule(path), (nn.ModuleList, nn.ModuleDict)):
-        inside = ", ".join(f"{path}.{child}" for child in dict(module.get_submodule(path).named_children()))
-        raise (place or Place()).error(f"'{name}' is a list of layers, name one of them: {inside}")
+        listed = ", ".join(f"{path}.{child}" for child in dict(module.get_submodule(path).named_children()))
+        raise (place or Place()).error(f"'{name}' is a list of layers, name one of them: {listed}")
     container, parts, done = module, path.split("."), 0
     while isinstance(container, nn.Sequential):
         children = list(container._modules)

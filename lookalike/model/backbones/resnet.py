@@ -155,7 +155,7 @@ def resnet50_metabin(
     net = ResNet(50, False, class_num, stem_act, stride_list, lr_mult_list, input_image_channel, False)
     for part in net.modules():
         if isinstance(part, ConvNorm):
-            part.bn = MetaBIN(part.bn.num_features)
+            part.add_module("bn", MetaBIN(part.bn.num_features))
     for name, parameter in net.named_parameters():
         if name.endswith("bias"):
             parameter.lr_multiplier = bias_lr_factor  # type: ignore[attr-defined]
