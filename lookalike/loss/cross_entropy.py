@@ -29,6 +29,8 @@ class CELoss(Loss):
     """
 
     output_key = "CELoss"
+    takes_soft_labels = True
+    """Whether labels may be distributions over classes, as mixed images have them."""
 
     def __init__(
         self, epsilon: Number | None = None, reduction: Reduction = "mean", reference_behaviour: bool = False

@@ -139,10 +139,7 @@ class DCHLoss(Loss):
 
 def _relaxed_hamming(one: Tensor, other: Tensor) -> Tensor:
     """K / 2 (1 - cos) of rows (N, K) and (M, K), (N, M)."""
-    norms = _norms(one) @ _norms(other).t()
+    norms = one.norm(dim=1, keepdim=True) @ other.norm(dim=1, keepdim=True).t()
     cosines = one @ other.t() / norms.clamp_min(_SMALLEST_PRODUCT_OF_NORMS)
-    return (1 - cosines.clamp_max(_LARGEST_COSINE)) * one.shape[1] / 2
-
-
-def _norms(rows: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    apart: Tensor = (1 - cosines.clamp_max(_LARGEST_COSINE)) * one.shape[1] / 2
+    return apart

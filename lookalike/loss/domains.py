@@ -67,8 +67,9 @@ class IntraDomainScatterLoss(DomainLoss):
     output_key = "IntraDomainScatterLoss"
 
     def value(self, features: Tensor, labels: Tensor, domains: Tensor) -> Tensor:
-        _, domain, counts = torch.unique(domains, return_inverse=True, return_counts=True)
-        members = functional.one_hot(domain, len(counts)).to(features)
+        _, domain = torch.unique(domains, return_inverse=True)
+        members = functional.one_hot(domain).to(features)
+        counts = members.sum(dim=0)
         centres = members.t() @ features / counts[:, None]
         cosines = (unit_rows(features) * unit_rows(centres)[domain]).sum(dim=1)
         return (members.t() @ cosines / counts).mean()

@@ -96,7 +96,8 @@ def build_benchmark(recipe: Recipe, block: str = "Eval", training: Records | Non
             return benchmark
         benchmark.loss_labels = labels
     if has_evaluation_loss(recipe) and (benchmark.loss_labels or mode == "classification"):
-        benchmark.loss = build_loss(recipe.loss_eval, reference_behaviour=recipe.global_.reference_behaviour)
+        loss = build_loss(recipe.loss_eval, reference_behaviour=recipe.global_.reference_behaviour)
+        benchmark.loss = loss.eval()  # a loss that remembers batches does not remember those of an evaluation
     return benchmark
 
 

@@ -36,5 +36,5 @@ class DISTLoss(PairLoss):
 def _correlation(one: Tensor, other: Tensor) -> Tensor:
     """Pearson's correlation of each row of two matrices; 0 for rows without variance."""
     one, other = one - one.mean(dim=1, keepdim=True), other - other.mean(dim=1, keepdim=True)
-    norms = torch.linalg.vector_norm(one, dim=1) * torch.linalg.vector_norm(other, dim=1)
+    norms: Tensor = torch.linalg.vector_norm(one, dim=1) * torch.linalg.vector_norm(other, dim=1)
     return (one * other).sum(dim=1) / (norms + _SMALLEST)

@@ -23,7 +23,7 @@ class OrdinaryStep(Step):
         with bench.exchanging(update):
             with bench.precision.autocast():
                 outputs = bench.replica(images, labels)
-            losses = bench.loss({name: in_float32(value) for name, value in outputs.items()}, labels)
+            losses = bench.loss({name: in_float32(value) for name, value in outputs.items()}, labels, batch)
             bench.backward(losses)
         if update:
             bench.update()
