@@ -20,7 +20,11 @@ def backbones_from_files(recipe: Recipe, report: Report) -> bool:
 
     Others are told, and not fetched.
     """
-    found = [backbone_from_file(network, report) for network in recipe.networks.values()]
+    found = []
+    for network in recipe.networks.values():
+        backbone = network.get("Backbone")
+        if isinstance(backbone, Mapping) and backbone.get("pretrained"):
+            found.append(backbone_from_file(network, report))
     for number, source in enumerate(recipe.arch.get("pretrained_list") or []):
         if isinstance(source, str) and source:
             key = f"Arch.pretrained_list[{number}]"

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from lookalike.model import (
-    RecModel,
+    DISTILLATION,
+    Model,
     backbones,
     build_model,
     from_reference_state,
@@ -232,7 +233,13 @@ def missing_part(case: dict[str, Any]) -> str | None:
     """
     if not known(case):
         return None
-    block = overridden(case)
+    return _missing_in(overridden(case))
+
+
+def _missing_in(block: dict[str, Any]) -> str | None:
+    if block["name"] == DISTILLATION:
+        found = [_missing_in(model) for entry in block["models"] for model in entry.values()]
+        return next((part for part in found if part), None)
     if block["name"] != "RecModel":
         return f"architecture {block['name']}"
     for key, registry in (("Backbone", backbones), ("Neck", necks), ("Head", heads)):
@@ -253,7 +260,7 @@ def overridden(case: dict[str, Any]) -> dict[str, Any]:
     return block
 
 
-def build(name: str, case: dict[str, Any]) -> RecModel:
+def build(name: str, case: dict[str, Any]) -> Model:
     """The model of a case with its generated weights, at eval."""
     model = build_model(overridden(case), reference_behaviour=True)
     arrays = golden.generated(name, case)
