@@ -158,3 +158,9 @@ def test_the_rate_of_an_inner_step_follows_the_parameter() -> None:
     own = {"gate": nn.Parameter(torch.tensor([0.5]))}
     own["gate"].lr_multiplier = 2.0  # type: ignore[attr-defined]
     assert stepped_gates(own, [torch.tensor([0.25])], 0.5)["gate"].item() == 0.25
+
+
+def test_the_recipe_of_the_reference_asks_for_nothing_lost(caplog: pytest.LogCaptureFixture) -> None:
+    neck = build_neck({"name": "MetaBNNeck", "num_features": 3, "use_global_stats": True})
+    assert not caplog.records
+    assert [name for name, _ in neck.named_parameters()] == ["feat_bn.weight", "feat_bn.bias"]
