@@ -21,6 +21,7 @@ from tests.cli.conftest import Command
 from tests.configs import networks
 from tests.configs.pictures import FACE, Picture, draw, write_pictures
 from tests.configs.small import small
+from tests.configs.spelling import as_the_reference_writes
 from tests.configs.table import ROWS, Row
 
 
@@ -37,17 +38,22 @@ def write_recipe(row: Row, shrunk: bool) -> dict[str, Any]:
     values = small(load_recipe(row.recipe).to_dict(), row, shrunk)
     if shrunk:
         networks.fit(values)
-    Path("recipe.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    _write("recipe.yaml", values)
     if "DataLoader" in values:
+        _write("reference.yaml", as_the_reference_writes(values))
         write_pictures(values["DataLoader"], row)
     return values
 
 
-def train_and_score(command: Command, values: dict[str, Any]) -> str:
-    """Run check, train and eval. Returns the override that names the trained weights."""
-    checked = command("check", "-c", "recipe.yaml", "--json")
+def _write(file: str, values: dict[str, Any]) -> None:
+    Path(file).write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+
+
+def train_and_score(command: Command) -> str:
+    """Run check and train in the reference's spelling, and eval. Returns the override with the weights."""
+    checked = command("check", "-c", "reference.yaml", "--json")
     assert checked.code == 0, checked.out + checked.err
-    trained = command("train", "-c", "recipe.yaml", "--json").json()
+    trained = command("train", "-c", "reference.yaml", "--json").json()
     weights = f"Global.pretrained_model={trained['folder']}/best_model"
     scored = command("eval", "-c", "recipe.yaml", "-o", weights, "--json").json()
     assert scored["metrics"], scored
@@ -74,12 +80,13 @@ def export_and_embed(command: Command, values: dict[str, Any], weights: str) -> 
 def run(command: Command, row: Row, shrunk: bool, exports: bool) -> None:
     if row.starts_from is not None:
         (before,) = (other for other in ROWS if other.recipe == row.starts_from)
-        weights = train_and_score(command, write_recipe(before, shrunk))
+        write_recipe(before, shrunk)
+        weights = train_and_score(command)
         values = write_recipe(row, shrunk)
         export_and_embed(command, values, weights)
         return
     values = write_recipe(row, shrunk)
-    weights = train_and_score(command, values)
+    weights = train_and_score(command)
     if exports:
         export_and_embed(command, values, weights)
 
