@@ -10,7 +10,13 @@ from lookalike.core.registry import Registry
 
 def all_registries() -> dict[str, Registry[Any] | Iterable[Registry[Any]]]:
     """The registries that hold each kind of component a recipe names: `recipe.schema_export.KINDS`."""
-    from lookalike.data import augmentations, dataset_options, loader_settings, samplers
+    from lookalike.data import (
+        augmentations,
+        batch_operations,
+        dataset_options,
+        loader_settings,
+        samplers,
+    )
     from lookalike.evaluation.metrics import metrics
     from lookalike.images.formats import formats
     from lookalike.images.operations import operations
@@ -28,6 +34,7 @@ def all_registries() -> dict[str, Registry[Any] | Iterable[Registry[Any]]]:
         "dataset": formats,
         "dataset_option": dataset_options,
         "operation": [operations, augmentations],
+        "batch_operation": batch_operations,
         "sampler": samplers,
         "loader": loader_settings,
         "optimizer": optimizers,

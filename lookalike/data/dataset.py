@@ -68,11 +68,6 @@ def build_dataset(
     component = Component.of(section, "dataset")
     reading = _of_the_format(component)
     own = {k: v for k, v in component.arguments.items() if k in OPTIONS}
-    if component.arguments.get("batch_transform_ops"):
-        raise component.place_of("batch_transform_ops").error(
-            "mixing the images of a batch is not for embeddings, since margins and pairs need one label an "
-            "image: remove it"
-        )
     options = dataset_options.build(Component("dataset", own, component.place))
     if component.name == "MixDataset" and transform is None:
         parts = component.arguments.get("datasets_config") or []

@@ -4,8 +4,10 @@ them.
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import signal
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,6 +22,7 @@ from lookalike.core.component import Component, Section
 from lookalike.core.errors import LookalikeError, UserError, did_you_mean
 from lookalike.core.log import logger, warn_once
 from lookalike.core.registry import Registry
+from lookalike.data.batch_operations import BatchMixing, build_mixing
 from lookalike.data.dataset import ImageDataset, Sample, build_dataset
 from lookalike.data.registries import Sampler, samplers
 from lookalike.data.views import build_views, has_views
@@ -85,8 +88,10 @@ class Loader:
         *,
         training: bool = False,
         world_size: int = 1,
+        mixing: BatchMixing | None = None,
     ) -> None:
         settings = settings or LoaderSettings()
+        self.mixing = mixing
         self.dataset, self.sampler, self.settings = dataset, sampler, settings
         self.training, self.world_size = training, world_size
         self.broken: dict[str, str] = {}
@@ -135,10 +140,17 @@ class Loader:
         self.dataset.fill_cache()
         self._keys.epoch, self._keys.skip = self.epoch, self._skip
         self.batches_done, self._skip = self._skip, 0
-        for batch in self._batches:
+        batches = iter(self._batches)
+        if self.settings.num_workers:
+            _running.add(batches)
+        for batch in batches:
             self.batches_done += 1
             self._note_broken(batch)
             if "image" in batch:
+                if self.mixing is not None:
+                    batch["image"], batch["label"] = self.mixing(
+                        batch["image"], batch["label"], self.epoch, self.batches_done
+                    )
                 yield {name: batch[name] for name in batch if name not in ("broken", "failed")}
 
     def _note_broken(self, batch: Mapping[str, Any]) -> None:
@@ -230,6 +242,22 @@ def _start_worker(worker: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
+_running: weakref.WeakSet[Any] = weakref.WeakSet()
+"""Iterators of torch's loaders whose workers may be alive."""
+
+
+def _end_workers() -> None:
+    """End the workers of iterators that an error keeps alive.
+
+    Python would send them SIGTERM at its end, which they let pass, and wait for them for ever.
+    """
+    for iterator in list(_running):
+        iterator._shutdown_workers()
+
+
+atexit.register(_end_workers)
+
+
 def build_sampler(
     section: Any,
     records_or_labels: Records | np.ndarray | list[int],
@@ -274,6 +302,7 @@ def build_loader(
     training: bool = True,
     reference_behaviour: bool = False,
     records: Records | None = None,
+    class_num: int | None = None,
 ) -> Loader:
     """Build a block {dataset, sampler, loader} of a recipe: `DataLoader.Train`, `.Eval.Query` or
     `.Gallery`.
@@ -281,7 +310,8 @@ def build_loader(
     `batch_sampler` is another name of `sampler`. `rank` and `world_size` are this process's own where they
     are not given. For an evaluation (`training=False`) every image comes once, in order: the sampler then
     says the batch size only. `records` take the place of what the dataset block would read (query and
-    gallery numbered alike, a subset). Raises UserError for what is wrong in the block.
+    gallery numbered alike, a subset). `class_num` is the length of labels that `batch_transform_ops` mix, by
+    default that of the set's own. Raises UserError for what is wrong in the block.
     """
     section = section if isinstance(section, Section) else Section(section)
     rank = process.rank() if rank is None else rank
@@ -319,7 +349,13 @@ def build_loader(
         reference_behaviour=reference_behaviour,
         lengths=getattr(dataset, "lengths", None),
     )
-    return Loader(dataset, sampler, settings, training=training, world_size=world_size)
+    mixing = None
+    operations = Component.of(section["dataset"]).arguments.get("batch_transform_ops")
+    if operations and training:
+        classes = class_num or int(dataset.records.labels.max()) + 1
+        path = f"{section.place.path}.dataset.batch_transform_ops".lstrip(".")
+        mixing = build_mixing(operations, classes, path, seed, rank)
+    return Loader(dataset, sampler, settings, training=training, world_size=world_size, mixing=mixing)
 
 
 def _for_evaluation(component: Component) -> Component:

@@ -22,14 +22,15 @@ KINDS = (
     "dataset",
     "sampler",
     "operation",
+    "batch_operation",
     "optimizer",
     "schedule",
     "loader",
     "dataset_option",
 )
-"""Kinds of components that a recipe names. `operation` are the entries of `transform_ops`; the registry of
-`loader` holds one component, whose arguments are the keys of `loader`; the arguments of `dataset_option` may
-stand beside those of every dataset."""
+"""Kinds of components that a recipe names. `operation` are the entries of `transform_ops`, `batch_operation`
+those of `batch_transform_ops`; the registry of `loader` holds one component, whose arguments are the keys of
+`loader`; the arguments of `dataset_option` may stand beside those of every dataset."""
 
 _OPEN_NAMES = {"backbone": "^timm/", "loss": r"^pml\."}
 """Names that another library defines: their arguments are its own."""
@@ -42,6 +43,8 @@ _BESIDE: dict[str, dict[str, Any]] = {
         },
         "use_ssld": {"type": "boolean", "description": "Take the weights trained by distillation"},
         "use_ssld_stage1_pretrained": {"type": "boolean"},
+        "use_imagenet22k_pretrained": {"type": "boolean"},
+        "use_imagenet22kto1k_pretrained": {"type": "boolean"},
         "return_patterns": {
             "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}, {"type": "null"}],
             "description": "Layers whose outputs the model gives as well: names, or regular expressions",
@@ -65,7 +68,23 @@ _BESIDE: dict[str, dict[str, Any]] = {
             "items": {"$ref": "#/$defs/operation_entry"},
             "description": "What happens to an image, in order",
         },
-        "batch_transform_ops": {"type": "null"},
+        "batch_transform_ops": {
+            "type": ["array", "null"],
+            "items": {"$ref": "#/$defs/batch_operation_entry"},
+            "description": "How the images of a training batch are mixed, and their labels with them",
+        },
+        **{
+            key: {
+                "type": ["array", "null"],
+                "items": {"$ref": "#/$defs/operation_entry"},
+                "description": f"The {view} view of an unlabelled image, in place of transform_ops",
+            }
+            for key, view in (
+                ("transform_ops_weak", "weak"),
+                ("transform_ops_strong", "strong"),
+                ("transform_ops_strong2", "second strong"),
+            )
+        },
     },
     "loss": {"weight": {"type": "number", "description": "Factor in the sum of losses"}},
     "optimizer": {
@@ -130,6 +149,9 @@ def _arguments(
         for entry in registry:
             names = (entry.name, *entry.aliases)
             found[names] = _of_entry(kind, entry, definitions)
+        if registry.elsewhere:
+            # their arguments are another library's
+            found[tuple(sorted(registry.elsewhere))] = {"type": "object", "properties": _BESIDE.get(kind, {})}
     return found
 
 

@@ -163,8 +163,10 @@ def second_loader(recipe: Recipe, block: str) -> Loader:
 
 
 def _training_loader(recipe: Recipe, section: Any, seed: int | None = None) -> Loader:
+    head = recipe.network.get("Head") or {}
     return build_loader(
         section,
+        class_num=int(head["class_num"]) if head.get("class_num") is not None else None,
         seed=seed_of(recipe) if seed is None else seed,
         rank=process.rank(),
         world_size=process.world_size(),

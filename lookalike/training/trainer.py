@@ -15,7 +15,7 @@ from torch import Tensor
 from lookalike.core import process
 from lookalike.core.errors import LookalikeError, UserError
 from lookalike.core.log import forget_warnings, logger, start_file, stop_file
-from lookalike.model import build_model, load_weights
+from lookalike.model import DistillationModel, build_model, load_weights
 from lookalike.recipe import Recipe, require_paths
 from lookalike.training import checkpoint as checkpoints
 from lookalike.training import distributed
@@ -30,14 +30,17 @@ from lookalike.training.assembly import (
     to_device,
     training_loader,
 )
+from lookalike.training.benchmark import Benchmark, build_benchmark
 from lookalike.training.checkpoint import Progress
 from lookalike.training.ema import ExponentialMovingAverage
 from lookalike.training.feed import Feed
 from lookalike.training.interruption import StopRequest
 from lookalike.training.optimizers import build_optimizer
 from lookalike.training.precision import Precision
-from lookalike.training.scoring import Benchmark, build_benchmark, check_scoring, score
+from lookalike.training.scoring import check_scoring, score
+from lookalike.training.soft_labels import check_mixing
 from lookalike.training.steps import Workbench, build_step, step_of
+from lookalike.training.student import keep_student
 from lookalike.training.tracking import Clock, Means, Tracker, duration, spell
 
 
@@ -59,9 +62,10 @@ class TrainResult:
 def train(recipe: Recipe) -> TrainResult:
     """Train the model of a recipe and score it.
 
-    Writes `output_dir/RecModel/{latest,best_model,epoch_N}`, `train.log` and TensorBoard events. Resumes
-    exactly from `Global.checkpoints`. Ctrl-C and SIGTERM end the run after the batch in work, with a
-    checkpoint to resume from.
+    Writes `output_dir/RecModel/{latest,best_model,epoch_N}`, `train.log` and TensorBoard events; of a
+    distillation also `best_model_student`, the student as a model of its own. Resumes exactly from
+    `Global.checkpoints`. Ctrl-C and SIGTERM end the run after the batch in work, with a checkpoint to resume
+    from.
 
     Raises UserError for input that cannot work and LookalikeError where a loss becomes NaN or infinite.
     """
@@ -115,6 +119,7 @@ class Trainer:
         check_output_key(recipe, self.model)
         mode = step_of(recipe)
         self.loss = mode.build_loss(recipe).to(device)
+        check_mixing(recipe, self.loader, self.model, self.loss)
         self.optimizers = build_optimizer(
             recipe.optimizer,
             self.model,
@@ -295,6 +300,7 @@ class Trainer:
         # best_model first: after a crash between the two, `latest` does not claim a best that is not there
         if better:
             self._save("best_model")
+            keep_student(self.recipe, self.folder)
         self._save("latest")
         interval = int(self.settings.save_interval)
         if interval > 0 and epoch % interval == 0:
@@ -329,6 +335,7 @@ class Trainer:
             if not (self.folder / "latest").is_dir():  # a finished run, resumed into another folder
                 self._save("latest")
             checkpoints.copy_checkpoint(self.folder / "latest", best)
+            keep_student(self.recipe, self.folder)
             logger.info("no evaluation chose among the epochs: best_model is the last one")
         if self.benchmark is None or self.evaluated_epoch == self.epochs:
             return
@@ -367,6 +374,7 @@ class Trainer:
         kept = folder.parent / "best_model"
         if kept.is_dir() and folder.parent.resolve() != self.folder.resolve():
             checkpoints.copy_checkpoint(kept, self.folder / "best_model")
+            keep_student(self.recipe, self.folder)
         if self.progress.epoch > self.epochs:
             logger.warning(
                 f"{folder} is trained to epoch {self.progress.epoch - 1} already and Global.epochs is "
@@ -382,7 +390,12 @@ class Trainer:
         return averaged
 
     def _leaves_parts_unused(self) -> bool:
-        """Whether the losses leave a neck or head without a gradient, which the exchange has to know."""
+        """Whether the losses leave a neck or head without a gradient, which the exchange has to know.
+
+        Of several models, and of a neck that reads layers on the way, that is not known beforehand.
+        """
+        if isinstance(self.model, DistillationModel) or getattr(self.model.neck, "takes_layers", False):
+            return True
         read = {getattr(term, "feature_from", None) for term in self.loss.terms}
         head, neck = self.model.head is not None, self.model.neck is not None
         through_neck = read & {"features", "neck"} or (

@@ -120,7 +120,5 @@ def test_messages(tmp_path: Path) -> None:
         build_dataset(dataset_section(tmp_path, cache="disk"))
     with pytest.raises(UserError, match=r"max_broken_share must lie in 0..1"):
         build_dataset(dataset_section(tmp_path, max_broken_share=2))
-    with pytest.raises(UserError, match="mixing the images of a batch is not for embeddings"):
-        build_dataset(dataset_section(tmp_path, batch_transform_ops=[{"Mixup": None}]))
     with pytest.raises(UserError, match="unknown dataset 'ImageNetDatase', did you mean 'ImageNetDataset'"):
         build_dataset({**dataset_section(tmp_path), "name": "ImageNetDatase"})
