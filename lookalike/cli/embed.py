@@ -49,8 +49,11 @@ def embed(
         str | None, typer.Option("--root", help="Folder that the paths of --list start from.")
     ] = None,
     layer: Annotated[
-        str | None, typer.Option("--layer", help="Feature of any layer, from a checkpoint.")
-    ] = None,
+        list[str],
+        typer.Option(
+            "--layer", help="Feature of any layer, from a checkpoint; several are joined, in their order."
+        ),
+    ] = [],
     batch_size: Annotated[
         int | None,
         typer.Option("--batch-size", min=1, help="Pictures at a time (default: Global.batch_size, 32)."),
@@ -129,7 +132,7 @@ def _numbers_or_text(labels: list[str]) -> np.ndarray:
     return np.array(labels)
 
 
-def _model(folder: str, layer: str | None, named_by: str = "the first word after 'embed'") -> Any:
+def _model(folder: str, layer: list[str], named_by: str = "the first word after 'embed'") -> Any:
     from lookalike.deploy import Embedder
     from lookalike.deploy.model_folder import MANIFEST
 
@@ -163,7 +166,7 @@ def _without_prefix(named: str) -> str:
     return str(path.parent) if is_prefix and (path.parent / MANIFEST).is_file() else named
 
 
-def _configured(config: str, overrides: list[str], layer: str | None) -> tuple[Any, list[str], int | None]:
+def _configured(config: str, overrides: list[str], layer: list[str]) -> tuple[Any, list[str], int | None]:
     """The model, the default pictures and batch of a recipe, or of a deploy YAML as the reference has it."""
     from lookalike.images import Preprocess
     from lookalike.recipe import load_recipe

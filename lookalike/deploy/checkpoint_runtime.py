@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from lookalike.deploy.embedder import Embedder
 from lookalike.deploy.export import deployed_module, output_key, trained_model
 from lookalike.deploy.preprocessing import recipe_preprocess
 from lookalike.deploy.runtime import Floats
-from lookalike.model import RecModel
+from lookalike.model import RecModel, as_vectors
 from lookalike.recipe import Recipe, load_recipe
 
 
@@ -33,24 +34,23 @@ class TorchRuntime:
 
 
 class LayerFeatures(nn.Module):
-    """The output of one module of a model as vectors.
+    """The outputs of modules of a model as vectors, one behind the other in the order in which they are
+    named.
 
     A map (N, C, H, W) is averaged over its places, tokens too.
     """
 
-    def __init__(self, model: RecModel, layer: str) -> None:
+    def __init__(self, model: RecModel, layers: Sequence[str]) -> None:
         super().__init__()
-        self.model, self.layer = model, layer
+        self.model, self.layers = model, list(layers)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        value = self.model.features_at(images, self.layer, Place("--layer"))
-        if value.ndim == 4:
-            return value.mean(dim=(2, 3))
-        return value.mean(dim=1) if value.ndim == 3 else value.flatten(1)
+        outputs = self.model.several_at(images, self.layers, Place("--layer"))
+        return torch.cat([as_vectors(outputs[layer]) for layer in self.layers], dim=1)
 
 
 def embedder_of_checkpoint(
-    checkpoint: str | Path, *, layer: str | None = None, device: str = "cpu"
+    checkpoint: str | Path, *, layer: str | Sequence[str] | None = None, device: str = "cpu"
 ) -> Embedder:
     """An Embedder over a checkpoint folder, which holds its recipe."""
     folder = Path(checkpoint)
@@ -64,16 +64,20 @@ def embedder_of_checkpoint(
     return embedder_of_recipe(recipe, layer=layer, device=device)
 
 
-def embedder_of_recipe(recipe: Recipe, *, layer: str | None = None, device: str = "cpu") -> Embedder:
+def embedder_of_recipe(
+    recipe: Recipe, *, layer: str | Sequence[str] | None = None, device: str = "cpu"
+) -> Embedder:
     """An Embedder over the model of a recipe and the weights that `Global.pretrained_model` names."""
-    model = trained_model(recipe, output_key(recipe))
-    module: nn.Module = LayerFeatures(model, layer) if layer else deployed_module(recipe, model)
+    layers = [layer] if isinstance(layer, str) else list(layer or [])
+    model = trained_model(recipe, output_key(recipe), watched=layers)
+    module: nn.Module = LayerFeatures(model, layers) if layers else deployed_module(recipe, model)
     preprocess = recipe_preprocess(recipe)
     runtime = TorchRuntime(module, torch.device(device))
     shape = preprocess.image_shape or recipe.global_.image_shape
     size = int(runtime(np.zeros((1, *shape), np.float32)).shape[1])
-    binarize = None if layer else recipe.global_.feature_binarize
-    kind = [layer or output_key(recipe), size, recipe.global_.feature_normalize, binarize]
+    binarize = None if layers else recipe.global_.feature_binarize
+    named = layers[0] if len(layers) == 1 else layers
+    kind = [named or output_key(recipe), size, recipe.global_.feature_normalize, binarize]
     fingerprint = _fingerprint(model, [preprocess.to_json(), kind])
     return Embedder.of(runtime, preprocess, size, binarize, fingerprint, str(recipe.weights or recipe.name))
 

@@ -41,13 +41,14 @@ class Embedder:
 
     @classmethod
     def from_checkpoint(
-        cls, checkpoint: str | Path, *, layer: str | None = None, device: str = "cpu"
+        cls, checkpoint: str | Path, *, layer: str | Sequence[str] | None = None, device: str = "cpu"
     ) -> Embedder:
         """An Embedder over a training checkpoint (`output/RecModel/best_model`); this needs
         `lookalike[train]`.
 
         `layer` names any module of the model, such as `backbone.blocks5`: its output, averaged over the
-        picture where it is a map, is the vector then.
+        picture where it is a map, is the vector then. Of several layers the vectors are joined, in their
+        order.
         """
         # by name, so that nobody who uses a model folder needs torch
         loaded = importlib.import_module("lookalike.deploy.checkpoint_runtime")

@@ -10,6 +10,7 @@ from lookalike.model.build import (
     build_rec_model,
 )
 from lookalike.model.distillation import DISTILLATION, DistillationModel
+from lookalike.model.layer_outputs import as_vectors
 from lookalike.model.rec_model import RecModel
 from lookalike.model.registries import backbones, heads, necks
 from lookalike.model.weights.load import LoadReport, load_weights
@@ -26,6 +27,7 @@ __all__ = [
     "Model",
     "Normalisation",
     "RecModel",
+    "as_vectors",
     "backbone_normalisation",
     "backbones",
     "build_backbone",

@@ -118,6 +118,10 @@ def test_a_checkpoint_and_any_layer_of_it(
     np.testing.assert_allclose(vector, Embedder(model).encode(some[0])[0], atol=1e-4)
     layer = command("embed", checkpoint, some[0], "--layer", "backbone.blocks4", "--json").json()
     assert layer["size"] == len(layer["vectors"][0]["vector"]) != 16
+    named = ["--layer", "backbone.blocks4", "--layer", "neck"]
+    several = command("embed", checkpoint, some[0], *named, "--json").json()
+    assert several["size"] == layer["size"] + 16
+    assert several["vectors"][0]["vector"][: layer["size"]] == layer["vectors"][0]["vector"]
     assert "a checkpoint" in command("embed", model, some[0], "--layer", "backbone").sentence()
     assert "blocks33" in command("embed", checkpoint, some[0], "--layer", "backbone.blocks33").sentence()
 
