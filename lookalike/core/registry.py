@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -54,12 +54,15 @@ class Registry(Generic[T]):
 
     `context` arguments of `build` are what the engine knows (a class count, the seed, `reference_behaviour`);
     each is handed to a component only when its signature has it, and what a recipe writes wins over it.
-    `beside` tells of names that another library defines, such as `timm/<name>`.
+    `beside` tells of names that another library defines, such as `timm/<name>`; `elsewhere` may be set to
+    names that the caller builds itself, which then count when the nearest name is sought, and in the JSON
+    schema.
     """
 
     def __init__(self, kind: str, beside: str = "") -> None:
         self.kind = kind
         self.beside = beside
+        self.elsewhere: Collection[str] = ()
         self._entries: dict[str, Entry[T]] = {}
         self._names: dict[str, str] = {}
 
@@ -105,9 +108,8 @@ class Registry(Generic[T]):
             )
             if self.beside:
                 listed += f", and {self.beside}"
-            raise (place or Place()).error(
-                f"unknown {self.kind} '{name}'{did_you_mean(name, known)} (known: {listed})"
-            )
+            near = did_you_mean(name, [*known, *self.elsewhere])
+            raise (place or Place()).error(f"unknown {self.kind} '{name}'{near} (known: {listed})")
         return self._entries[self._names[name]]
 
     def check(self, component: Component, also: tuple[str, ...] = (), **context: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from lookalike.model import feature_pyramid as _feature_pyramid  # noqa: F401
 from lookalike.model import heads as _heads  # noqa: F401
 from lookalike.model import necks as _necks  # noqa: F401
 from lookalike.model import pooling as _pooling  # noqa: F401
-from lookalike.model.backbones import timm_models
+from lookalike.model.backbones import reference_zoo, timm_models
 from lookalike.model.batch_norm import use_biased_running_variance
 from lookalike.model.distillation import DISTILLATION, BackboneScores, DistillationModel, build_distillation
 from lookalike.model.fitting import check_fit
@@ -34,9 +34,15 @@ from lookalike.model.rec_model import BackboneFacts, RecModel
 from lookalike.model.registries import backbones, heads, necks
 from lookalike.model.stop_layers import DOCUMENT_NAMES, cut, layer_path
 from lookalike.model.weights.load import load_weights
-from lookalike.model.weights.urls import pretrained_url
+from lookalike.model.weights.urls import pretrained_url, published
 
-PRETRAINED_OPTIONS = ("pretrained", "use_ssld", "use_ssld_stage1_pretrained")
+PRETRAINED_OPTIONS = (
+    "pretrained",
+    "use_ssld",
+    "use_ssld_stage1_pretrained",
+    "use_imagenet22k_pretrained",
+    "use_imagenet22kto1k_pretrained",
+)
 """Arguments about weights that every backbone takes beside its own."""
 
 Model = RecModel | DistillationModel
@@ -72,30 +78,42 @@ def build_backbone(
 ) -> nn.Module:
     """Build a backbone, cut it at the stop layer, and load its pretrained weights.
 
-    `section` names a registered backbone or `timm/<name>`. Its arguments may hold `pretrained: true | path |
-    URL`, which `pretrained=False` leaves aside (for a model whose weights come from a checkpoint anyway);
-    `return_patterns` and `return_stages`, layers whose outputs a model gives as well; and `freeze_before`
-    (`freeze_befor` in the reference), a layer that no gradient passes: what leads to nothing but it does not
-    learn, though its batch norms go on measuring. `watched` are layers that will be looked at later.
+    `section` names a registered backbone, one of the reference's zoo that timm has (docs/backbones.md), or
+    `timm/<name>`. Its arguments may hold `pretrained: true | path | URL`, which `pretrained=False` leaves
+    aside (for a model whose weights come from a checkpoint anyway); `return_patterns` and `return_stages`,
+    layers whose outputs a model gives as well; and `freeze_before` (`freeze_befor` in the reference), a layer
+    that no gradient passes: what leads to nothing but it does not learn, though its batch norms go on
+    measuring. `watched` are layers that will be looked at later.
 
     The module carries `facts`: its name, the keys of weights that the cut left out, timm's grouping of its
     layers, the layers to return. Raises UserError for an unknown name, argument, layer or file.
     """
     component = Component.of(section, path)
-    options = {key: component.arguments.get(key, False) for key in PRETRAINED_OPTIONS}
-    from_timm = timm_models.is_timm(component.name)
-    wanted = options["pretrained"] if pretrained else False
+    options = {key: component.arguments.get(key) for key in PRETRAINED_OPTIONS}
+    named_as_timm, mapped = timm_models.is_timm(component.name), reference_zoo.is_mapped(component.name)
+    from_timm = named_as_timm or mapped
+    if not from_timm and component.name not in backbones and component.name in published("imagenet"):
+        raise component.place.error(
+            f"{component.name}: the reference has this network, but it is neither here nor in timm; see "
+            "docs/backbones.md for those that are"
+        )
+    wanted = (options["pretrained"] or False) if pretrained else False
     if not isinstance(wanted, (bool, str)):
         raise component.place_of("pretrained").error(f"must be true, false, a path or a URL, got {wanted!r}")
-    if from_timm and (options["use_ssld"] or options["use_ssld_stage1_pretrained"]):
-        asked = next(key for key in PRETRAINED_OPTIONS[1:] if options[key])
+    asked = next((key for key in PRETRAINED_OPTIONS[1:] if options[key]), None)
+    if named_as_timm and asked is not None:
         raise component.place_of(asked).error(
-            "use_ssld asks for weights of the reference, which timm's networks do not have"
+            f"{asked} asks for weights of the reference, which timm's networks do not have"
         )
     if from_timm:
         beside = (*PRETRAINED_OPTIONS, *LAYER_OPTIONS)
         own = {key: value for key, value in component.arguments.items() if key not in beside}
-        module = timm_models.create(component.with_arguments(own), wanted is True)
+        own_component = component.with_arguments(own)
+        if mapped:
+            pooled = stop_layer is not None and _names_end(stop_layer)
+            module = reference_zoo.create(own_component, pooled)
+        else:
+            module = timm_models.create(own_component, wanted is True)
     else:
         module = backbones.build(
             component, also=(*PRETRAINED_OPTIONS, *LAYER_OPTIONS), reference_behaviour=reference_behaviour
@@ -119,7 +137,7 @@ def build_backbone(
         freeze_without_gradient(module, shape)
     facts = BackboneFacts(component.name, frozenset(removed), matcher, shape, returned, frozen_before)
     module.facts = facts  # type: ignore[assignment]
-    if wanted and not (from_timm and wanted is True):
+    if wanted and not (named_as_timm and wanted is True):
         source = (
             wanted
             if isinstance(wanted, str)
@@ -127,6 +145,8 @@ def build_backbone(
                 component.name,
                 ssld=bool(options["use_ssld"]),
                 ssld_stage1=bool(options["use_ssld_stage1_pretrained"]),
+                imagenet22k=bool(options["use_imagenet22k_pretrained"]),
+                imagenet22kto1k=options["use_imagenet22kto1k_pretrained"],
                 place=component.place,
             )
         )
@@ -136,9 +156,13 @@ def build_backbone(
 
 def _is_pooled_cut(module: nn.Module, name: str) -> bool:
     """Whether a stop layer names the end of the reference's networks, where one of timm is cut anyway."""
+    return _names_end(name) and "flatten" not in dict(module.named_modules())
+
+
+def _names_end(name: str) -> bool:
+    """Whether a stop layer is what the reference calls the pooled features."""
     path = layer_path(name)
-    path = DOCUMENT_NAMES.get(path, path)
-    return path == "flatten" and path not in dict(module.named_modules())
+    return DOCUMENT_NAMES.get(path, path) == "flatten"
 
 
 def build_neck(section: Any, path: str = "Arch.Neck", reference_behaviour: bool = False) -> nn.Module:

@@ -17,6 +17,16 @@ from lookalike.model.stop_layers import TRACED_OUTPUT
 register_notrace_module(MetaBIN)  # a graph would fix the mode and the gates that are set from outside
 
 
+_SAID_OF_ITSELF = (
+    "reference_keys",
+    "idle_in_reference",
+    "obsolete_in_reference",
+    "required_from_reference",
+    "unmapped_in_reference",
+)
+"""What a network may say of its weights in the reference's files (`weights/reference_layout.py`)."""
+
+
 class TracedNetwork(DualGraphModule):  # type: ignore[misc]
     """What leads to the named layer; the keys of its weights are those of the whole network."""
 
@@ -55,6 +65,9 @@ def traced_up_to(module: nn.Module, path: str, watched: Sequence[str] = ()) -> n
             if node is not output and not node.users and node.name not in reached:
                 graph.erase_node(node)
     network: nn.Module = TracedNetwork(extractor, extractor.train_graph, extractor.eval_graph)
+    for said in _SAID_OF_ITSELF:
+        if hasattr(module, said):
+            setattr(network, said, getattr(module, said))
     return network.train(training)
 
 

@@ -19,7 +19,9 @@ from lookalike.model.weights.reference_layout import (
     from_reference_state,
     fused_prefixes,
     idle_keys,
+    obsolete_keys,
     reference_keys_of,
+    required_keys,
     to_reference_key,
 )
 from lookalike.model.weights.sources import find_weights
@@ -84,12 +86,15 @@ def load_weights(model: nn.Module, source: str | Path, required: tuple[str, ...]
     name = str(source)
     state: Mapping[str, Any]
     if path.suffix in (".pdparams", ".pdema"):
+        for part in model.modules():
+            if hasattr(part, "unmapped_in_reference"):
+                raise UserError(f"{name}: {part.unmapped_in_reference}")
         ours = {theirs for theirs, _ in to_reference_key(model).values()}
         found = _best_fit(model, ours, read_pdparams(path))
         if any(f"{prefix}.dw_conv_list.0.conv.weight" in found for prefix in fused_prefixes(model)):
             raise UserError(f"{name}: load weights before the branches of the model are joined, not after")
         state = from_reference_state(model, found)
-        quiet = idle_keys(model)
+        quiet = idle_keys(model) | obsolete_keys(model)
     else:
         state = _best_fit(model, set(model.state_dict()), _read_torch(path))
         quiet = set()
@@ -104,6 +109,11 @@ def load_weights(model: nn.Module, source: str | Path, required: tuple[str, ...]
         raise UserError(
             f"{name}: {len(lacking)} weights that this model computes with are not in the file or of another "
             f"shape ({', '.join(lacking[:3])}, …): use the weights that belong to the recipe"
+        )
+    if path.suffix in (".pdparams", ".pdema") and (lacking := sorted(required_keys(model) & set(absent))):
+        raise UserError(
+            f"{name}: {len(lacking)} weights of the network are not in the file under the names that the "
+            f"reference gives them, or of another shape ({', '.join(lacking[:3])}, …): it is of another one"
         )
     (logger.info if report.complete else logger.warning)("%s", report.table())
     return report

@@ -12,7 +12,8 @@
 A module whose layers have other names than the reference's says so itself: `reference_keys`, a function
 from its own key to the reference's; `transposed_in_reference`, its weights that are matrices there;
 `idle_in_reference`, keys that a file holds and nobody reads; `obsolete_in_reference`, those that only older
-files hold.
+files hold; `required_from_reference`, its own keys without which a file is not for it; and
+`unmapped_in_reference`, a sentence that says why no file can be read into it.
 """
 
 from __future__ import annotations
@@ -74,6 +75,11 @@ def reference_keys_of(model: nn.Module, keys: set[str]) -> set[str]:
 def obsolete_keys(model: nn.Module) -> set[str]:
     """Keys that only older files of the reference hold, of no use to the model."""
     return _declared(model, "obsolete_in_reference")
+
+
+def required_keys(model: nn.Module) -> set[str]:
+    """Our keys that a file of the reference must hold, in networks whose names there are mapped to timm's."""
+    return _declared(model, "required_from_reference") & set(model.state_dict())
 
 
 def _declared(model: nn.Module, attribute: str) -> set[str]:

@@ -10,6 +10,8 @@ from typing import Literal
 
 from lookalike.core.component import Place
 from lookalike.core.errors import UserError, did_you_mean
+from lookalike.model.backbones.reference_names import REFERENCE_NAMES
+from lookalike.model.backbones.reference_zoo import unreadable
 
 PUBLISHER = "PaddleClas/"
 """Before the name of published weights: `pretrained: PaddleClas/general_PPLCNetV2_base`."""
@@ -74,6 +76,9 @@ def pretrained_url(
     `imagenet22kto1k` for those that were then fine-tuned. Raises UserError where none are published.
     """
     where = place or Place()
+    twin = REFERENCE_NAMES.get(name)
+    if twin is not None and twin.keys is None:
+        raise where.error(unreadable(name, twin))
     same = _SAME_WEIGHTS.get(name, name)
     url = published("imagenet").get(same) or published("solider").get(same)
     if url is None:
