@@ -10,7 +10,10 @@ from lookalike.core.errors import UserError
 from lookalike.core.numbers import Number
 from lookalike.core.registry import Registry
 
-SWALLOWED = {"verbose": "the learning rate is logged with the loss"}
+SWALLOWED = {
+    "verbose": "the learning rate is logged with the loss",
+    "step_each_epoch": "it follows from the training set and Global.iter_per_epoch",
+}
 """Arguments of the reference that every schedule accepts and that mean nothing here."""
 
 

@@ -32,13 +32,12 @@ def as_the_reference_writes(values: dict[str, Any]) -> dict[str, Any]:
         if section.get("name") == "MultiStepDecay":
             section |= {"verbose": False, "last_epoch": -1}
     there.setdefault("Metric", {})["Train"] = [{"TopkAcc": {"topk": [1, 5]}}]
-    operations = [
-        {"DecodeImage": {"to_rgb": True}},
-        {"ResizeImage": {"resize_short": 256}},
-        {"ToCHWImage": None},
-    ]
-    names = {"name": "Topk", "topk": 5, "class_id_map_file": "ppcls/utils/imagenet1k_label_list.txt"}
-    there["Infer"] = {"infer_imgs": _DEMO, "batch_size": 10, "transforms": operations, "PostProcess": names}
+    there["Infer"] = {
+        "infer_imgs": "docs/images/inference_deployment/whl_demo.jpg",
+        "batch_size": 10,
+        "transforms": [{"DecodeImage": {"to_rgb": True}}, {"ToCHWImage": None}],
+        "PostProcess": {"name": "Topk", "topk": 5, "class_id_map_file": "imagenet1k_label_list.txt"},
+    }
     return there
 
 

@@ -133,6 +133,10 @@ def test_a_number_is_a_schedule(value: Any) -> None:
 def test_reference_keys_are_accepted() -> None:
     build("Cosine", verbose=False)
     assert build("Constant", warmup_epoch=2, reference_behaviour=True).at(0) == 0.1
+    section = {"name": "Linear", "learning_rate": 0.1, "epochs": 348, "step_each_epoch": 50}
+    assert build_schedule(section, epochs=10, steps_per_epoch=7).at(35) == pytest.approx(0.05), (
+        "the run's own lengths count, as in the reference"
+    )
 
 
 @pytest.mark.parametrize(
