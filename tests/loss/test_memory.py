@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lookalike.core.errors import UserError
-from lookalike.loss import losses
+from lookalike.loss import losses, memory
 from lookalike.loss.memory import CrossBatchMemory, RememberingLoss
 from tests.loss.naive_pairs import contrastive, unit
 
@@ -99,8 +99,34 @@ def test_state_holds_all_that_is_remembered(name: str) -> None:
 
 
 def test_memory_of_another_length_is_one_sentence() -> None:
-    memory = CrossBatchMemory(4, 8)
+    small = CrossBatchMemory(4, 8)
     with pytest.raises(UserError, match="is for features of 8 values, got 5: set 'embedding_size' or"):
-        memory.remember(torch.randn(2, 5), torch.tensor([0, 1]))
+        small.remember(torch.randn(2, 5), torch.tensor([0, 1]))
     with pytest.raises(UserError, match="a batch of 5 samples does not fit a memory of xbm_size 4"):
-        memory.remember(torch.randn(5, 8), torch.arange(5))
+        small.remember(torch.randn(5, 8), torch.arange(5))
+
+
+def test_rows_of_processes_whose_batches_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rank 0 has two rows, rank 1 three: padded to be exchanged, cut and joined in the order of ranks.
+
+    Two real processes with equal batches are in tests/distributed.
+    """
+    of_ranks = [torch.tensor([[1.0, 2], [3, 4]]), torch.tensor([[5.0, 6], [7, 8], [9, 10]])]
+
+    class Exchange:
+        is_initialized = staticmethod(lambda: True)
+        get_world_size = staticmethod(lambda: 2)
+
+        @staticmethod
+        def all_gather_object(counts: list[int], own: int) -> None:
+            assert own == 2
+            counts[:] = [2, 3]
+
+        @staticmethod
+        def all_gather(gathered: list[torch.Tensor], own: torch.Tensor) -> None:
+            assert torch.equal(own, torch.cat([of_ranks[0], torch.zeros(1, 2)]))
+            gathered[0].copy_(own)
+            gathered[1].copy_(of_ranks[1])
+
+    monkeypatch.setattr(memory, "dist", Exchange)
+    assert torch.equal(memory.of_all_processes(of_ranks[0]), torch.cat(of_ranks))
