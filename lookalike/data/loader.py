@@ -21,7 +21,7 @@ from lookalike.core import process
 from lookalike.core.component import Component, Section
 from lookalike.core.errors import LookalikeError, UserError, did_you_mean
 from lookalike.core.log import logger, warn_once
-from lookalike.core.registry import Registry
+from lookalike.core.registry import Registry, Swallowed
 from lookalike.data.batch_operations import BatchMixing, build_mixing
 from lookalike.data.dataset import ImageDataset, Sample, build_dataset
 from lookalike.data.registries import Sampler, samplers
@@ -53,7 +53,7 @@ loader_settings: Registry[LoaderSettings] = Registry("loader")
 loader_settings.register(
     "loader",
     swallows={
-        "use_shared_memory": "workers always hand batches over in shared memory",
+        "use_shared_memory": Swallowed("workers always hand batches over in shared memory", (True, None)),
         "use_dali": "images are decoded by OpenCV on the CPU",
         "use_buffer_reader": "batches are fetched ahead as prefetch_factor says",
         "places": "the training loop moves batches to its device",

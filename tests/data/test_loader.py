@@ -175,7 +175,7 @@ def test_other_forms_of_the_section(folder: Path, caplog: pytest.LogCaptureFixtu
     section = loader_section(folder)
     usual = list(build_loader(section, seed=2))
     section["batch_sampler"] = section.pop("sampler")
-    section["loader"] = {"num_workers": 0, "use_shared_memory": True}
+    section["loader"] = {"num_workers": 0, "use_shared_memory": False}
     assert same(usual, list(build_loader(section, seed=2)))
     assert "'use_shared_memory' has no effect" in caplog.text
     del section["loader"]

@@ -47,7 +47,7 @@ class DistillationCELoss(BetweenModels):
 
 @losses.register("DistillationGTCELoss", swallows=_UNUSED_NAME)
 class DistillationGTCELoss(Term):
-    """CELoss of each named model with the labels.
+    """CELoss of each named model with the labels; without `key` that of its logits.
 
     The values are told as `CELoss_Student` and so on.
     """
@@ -69,7 +69,7 @@ class DistillationGTCELoss(Term):
     ) -> dict[str, Tensor]:
         results = {}
         for model in self.model_names:
-            logits = read_of_model(outputs, model, self.key, type(self).__name__)
+            logits = read_of_model(outputs, model, self.key or "logits", type(self).__name__)
             for value, number in self.loss({"logits": logits}, labels).items():
                 results[f"{value}_{model}"] = number
         return results
