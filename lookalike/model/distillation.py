@@ -66,6 +66,11 @@ class DistillationModel(nn.Module):
         return self.model(self.student_name)
 
     @property
+    def head(self) -> nn.Module | None:
+        """The student's head."""
+        return self.student.head
+
+    @property
     def class_num(self) -> int | None:
         """Classes of the student's head."""
         return self.student.class_num

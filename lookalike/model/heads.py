@@ -198,7 +198,8 @@ class AdaMargin(nn.Module):
         if len(lengths) > 1:
             self.batch_mean.lerp_(lengths.mean(), self.t_alpha)
             self.batch_std.lerp_(lengths.std(), self.t_alpha)
-        return (self.h * (lengths - self.batch_mean) / (self.batch_std + 1e-3)).clamp(-1.0, 1.0)
+        quality: Tensor = self.h * (lengths - self.batch_mean) / (self.batch_std + 1e-3)
+        return quality.clamp(-1.0, 1.0)
 
 
 @heads.register("IdentityHead")

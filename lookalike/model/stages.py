@@ -34,9 +34,12 @@ def _last_of_each_stage(network: nn.Module, image_shape: tuple[int, int, int]) -
     layers: list[str] = []
     for name, child in network.named_children():
         match = _BLOCKS.fullmatch(name)
-        if match is not None:
-            numbered = match[2] or not isinstance(child, (nn.Sequential, nn.ModuleList))
-            layers += [name] if numbered else [f"{name}[{index}]" for index in range(len(child))]
+        if match is None:
+            continue
+        if match[2] == "" and isinstance(child, (nn.Sequential, nn.ModuleList)):
+            layers += [f"{name}[{index}]" for index in range(len(child))]
+        else:
+            layers.append(name)
     paths = {layer: re.sub(r"\[(\d+)\]", r".\1", layer) for layer in layers}
     with recorded(network, paths) as outputs:
         output_shape(network, image_shape)

@@ -71,7 +71,7 @@ def traced_up_to(module: nn.Module, path: str, watched: Sequence[str] = ()) -> n
     return network.train(training)
 
 
-def _stand_in(extractor: nn.Module, graph: Graph, node: Node, layer: str) -> None:
+def _stand_in(extractor: Any, graph: Graph, node: Node, layer: str) -> None:
     """Let the output of a node go on through an identity that bears the name of a layer."""
     name = f"{layer}.{TRACED_OUTPUT}"
     extractor.add_submodule(name, nn.Identity())

@@ -23,7 +23,7 @@ from lookalike.deploy import Embedder
 from lookalike.deploy.export import export
 from lookalike.gallery import Gallery
 from lookalike.images import Records, decode_image, read_records
-from lookalike.model import RecModel
+from lookalike.model import Model
 from lookalike.quickstart.marks import Drawn, draw_pictures
 from lookalike.quickstart.summary import write_summary
 from lookalike.recipe import Recipe, load_recipe
@@ -158,7 +158,7 @@ def _score_untrained(recipe: Recipe) -> dict[str, float]:
 
 
 def measure_batch_norms(
-    model: RecModel, loader: Any, batches: int, move: Callable[[torch.Tensor], torch.Tensor]
+    model: Model, loader: Any, batches: int, move: Callable[[torch.Tensor], torch.Tensor]
 ) -> None:
     """Replace the running statistics of all batch norms by their means over some batches.
 

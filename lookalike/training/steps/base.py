@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lookalike.data import Loader
 from lookalike.data.loader import Batch
-from lookalike.model import RecModel
+from lookalike.model import Model
 from lookalike.recipe import Recipe
 from lookalike.training import distributed
 from lookalike.training.checkpoint import Progress
@@ -29,7 +29,7 @@ class Workbench:
     """What a step works with. `replica` is the model whose gradients are averaged over all processes."""
 
     recipe: Recipe
-    model: RecModel
+    model: Model
     replica: nn.Module
     loss: nn.Module
     optimizers: Optimizers
