@@ -13,7 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lookalike.evaluation import build_metrics, evaluate
+from lookalike.evaluation import (
+    build_accuracies,
+    build_metrics,
+    evaluate,
+    evaluate_classes,
+    evaluate_pairs,
+)
+from lookalike.images.records import Pairs
 from tests.conftest import REPOSITORY
 from tests.evaluation.loaders import Vectors, random_set
 
@@ -36,6 +43,18 @@ def sets() -> tuple[Vectors, Vectors]:
 
 def loss(outputs, labels):
     return {"loss": outputs.mean()}
+
+
+def classified(data: Vectors) -> dict[str, object]:
+    """The first vectors as class scores."""
+    found = evaluate_classes(lambda x: {"logits": x}, data, build_accuracies([{"TopkAcc": {"topk": [1, 3]}}]))
+    return found.to_dict() | {"seconds": 0}
+
+
+def verified(data: Vectors) -> dict[str, object]:
+    rows = np.arange(27)
+    pairs = Pairs(rows, (rows * 4 + 1) % 27, data.labels[rows] == data.labels[(rows * 4 + 1) % 27])
+    return evaluate_pairs(lambda x: x, data, {"lfw": pairs}).to_dict() | {"seconds": 0}
 
 
 def sentence(run: Callable[[], object]) -> tuple[str, str]:
@@ -64,6 +83,8 @@ def run_rank(rank: int, world_size: int) -> dict[str, object]:
     return {
         "found": found.to_dict() | {"seconds": 0},
         "alone": alone.metrics,
+        "classified": classified(query),
+        "verified": verified(query),
         "empty": evaluate(lambda x: x, empty).metrics,
         "diverged": sentence(lambda: evaluate(lambda x: x * float("nan"), gallery)),
         "failed": sentence(lambda: evaluate(fail_on_second, gallery)),
@@ -96,6 +117,11 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     for result in (first, second):
         assert result["found"]["metrics"] == expected.metrics  # to the last bit
         assert result["alone"] == result["empty"] == evaluate(lambda x: x, gallery).metrics
+        for name, judged in (("classified", classified(query)), ("verified", verified(query))):
+            assert 0 < next(iter(judged["metrics"].values())) < 1
+            assert result[name]["metrics"] == judged["metrics"]
+            assert result[name]["images"] == 27
+            assert len(result[name]["broken"]) == 3
         assert result["diverged"][0] == "UserError"
         assert "NaN or infinite features for 41 of 41 query images" in result["diverged"][1]
         assert result["failed"][1] == "out of memory"
