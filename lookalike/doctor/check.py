@@ -12,6 +12,7 @@ from lookalike.doctor.cost import tell_cost
 from lookalike.doctor.findings import Report
 from lookalike.doctor.form import read_leniently
 from lookalike.doctor.labels import check_batches, check_classes
+from lookalike.doctor.modes import check_mode
 from lookalike.doctor.parts import check_optimizer, check_parts
 from lookalike.doctor.pictures import check_copies, check_pictures, check_preparation
 from lookalike.doctor.rehearsal import rehearse
@@ -51,6 +52,7 @@ def _check(recipe: Recipe, full: bool, report: Report) -> None:
     check_preparation(recipe, sets, report)
     updates = check_batches(recipe, sets, report)
     parts = check_parts(recipe, report)
+    check_mode(recipe, sets, parts, [key for key, _ in missing], report)
     optimizers = check_optimizer(recipe, parts, updates, report)
     measured = rehearse(recipe, parts, optimizers, sets, broken, report)
     if measured is not None:

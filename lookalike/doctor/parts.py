@@ -13,11 +13,20 @@ from lookalike.core.component import Component
 from lookalike.core.errors import LookalikeError
 from lookalike.data import build_transforms
 from lookalike.doctor.findings import Report
-from lookalike.doctor.weights import backbone_from_file, exists, tell_address
-from lookalike.evaluation import build_metrics
-from lookalike.images import Preprocess
+from lookalike.doctor.weights import backbones_from_files, exists, tell_address
+from lookalike.evaluation import check_metrics
+from lookalike.images import Preprocess, dataset_operations
 from lookalike.loss import build_loss
-from lookalike.model import RecModel, build_backbone, build_head, build_model, build_neck, load_weights
+from lookalike.model import (
+    DistillationModel,
+    Model,
+    RecModel,
+    build_backbone,
+    build_head,
+    build_model,
+    build_neck,
+    load_weights,
+)
 from lookalike.model.weights.sources import address_of
 from lookalike.recipe import Recipe
 from lookalike.training.optimizers import Optimizers, build_optimizer
@@ -27,7 +36,7 @@ from lookalike.training.optimizers import Optimizers, build_optimizer
 class Parts:
     """What could be built; None where it could not."""
 
-    model: RecModel | None = None
+    model: Model | None = None
     loss: nn.Module | None = None
 
 
@@ -35,27 +44,28 @@ def check_parts(recipe: Recipe, report: Report) -> Parts:
     """Build model, losses and metrics of a recipe; nothing is fetched and nothing computed."""
     parts = Parts(_model(recipe, report), _losses(recipe, report))
     with report.catch("metric"):
-        build_metrics(recipe.metrics_eval)
+        check_metrics(recipe.metrics_eval, recipe.global_.eval_mode)
     if recipe.rec_pre_process is not None and recipe.rec_pre_process.get("transform_ops"):
         with report.catch("RecPreProcess"):
             Preprocess(recipe.rec_pre_process["transform_ops"])
     return parts
 
 
-def _model(recipe: Recipe, report: Report) -> RecModel | None:
+def _model(recipe: Recipe, report: Report) -> Model | None:
     arch = recipe.arch
     if not arch:
         report.wrong("model", f"{recipe.name}: there is no Arch, so no model")
         return None
     channels, height, width = recipe.global_.image_shape
     reference = recipe.global_.reference_behaviour
-    local = backbone_from_file(recipe, report)
+    local = backbones_from_files(recipe, report)
     try:
         model = build_model(arch, reference, pretrained=local, image_shape=(channels, height, width))
-        size = model.embedding_size((channels, height, width))
+        sizes = [one.embedding_size((channels, height, width)) for one in _single(model)]
     except LookalikeError as error:
         report.wrong("model", str(error))
-        _model_piece_by_piece(arch, reference, report)
+        for network in recipe.networks.values():
+            _model_piece_by_piece(network, reference, report)
         return None
     except (RuntimeError, ValueError, AssertionError) as error:
         report.wrong(
@@ -65,7 +75,8 @@ def _model(recipe: Recipe, report: Report) -> RecModel | None:
             f"{_first_line(error)}",
         )
         return None
-    report.right("model", _described(arch, model, size))
+    for (name, network), one, size in zip(recipe.networks.items(), _single(model), sizes, strict=True):
+        report.right("model", f"{name}: " * bool(name) + _described(network, one, size))
     weights = recipe.global_.pretrained_model
     address = None
     if isinstance(weights, str):
@@ -82,8 +93,14 @@ def _model(recipe: Recipe, report: Report) -> RecModel | None:
     return model
 
 
+def _single(model: Model) -> list[RecModel]:
+    return [model.model(name) for name in model.names] if isinstance(model, DistillationModel) else [model]
+
+
 def _described(arch: Mapping[str, Any], model: RecModel, size: int) -> str:
-    names = [Component.of(arch[key]).name for key in ("Backbone", "Neck", "Head") if arch.get(key)]
+    neck = arch.get("Neck")
+    parts = [arch["Backbone"], *(neck if isinstance(neck, list) else [neck]), arch.get("Head")]
+    names = [Component.of(part).name for part in parts if part]
     count = sum(parameter.numel() for parameter in model.parameters())
     classes = f", {model.class_num} classes" if model.class_num else ""
     return f"{' → '.join(names)}: embedding of {size} numbers{classes}, {count / 1e6:.2f} million parameters"
@@ -104,28 +121,30 @@ def _model_piece_by_piece(arch: Mapping[str, Any], reference: bool, report: Repo
 
 def _losses(recipe: Recipe, report: Report) -> nn.Module | None:
     reference = recipe.global_.reference_behaviour
-    if not recipe.loss_train:
+    # of the passes of meta-learning the ordinary one needs nothing but a batch
+    rehearsed = recipe.losses("Basic") if recipe.global_.train_mode == "metabin" else recipe.loss_train
+    if not rehearsed:
         report.wrong(
             "loss", f"{recipe.name}: there is no loss to train with: list at least one under Loss.Train"
         )
         return None
     before = len(report.problems)
-    for entries in (recipe.loss_train, recipe.loss_eval):
+    for entries in (rehearsed, recipe.loss_eval):
         for entry in entries:
             with report.catch("loss"):
                 build_loss([entry], reference_behaviour=reference)
     if len(report.problems) > before:
         return None
-    names = [Component.of(entry).name for entry in recipe.loss_train]
+    names = [Component.of(entry).name for entry in rehearsed]
     report.right("loss", " + ".join(names))
-    return build_loss(recipe.loss_train, reference_behaviour=reference)
+    return build_loss(rehearsed, reference_behaviour=reference)
 
 
 def check_transforms(block: Any, path: str, reference: bool, report: Report) -> None:
     """Each operation of a block whose chain could not be built, by itself."""
     dataset = block.get("dataset") if isinstance(block, Mapping) else None
-    operations = dataset.get("transform_ops") if isinstance(dataset, Mapping) else None
-    for index, operation in enumerate(operations or []):
+    operations = dataset_operations(dataset) if isinstance(dataset, Mapping) else []
+    for index, operation in enumerate(operations):
         text = ""
         try:
             build_transforms([operation], reference_behaviour=reference, path=f"{path}[{index}]")

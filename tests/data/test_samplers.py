@@ -258,8 +258,7 @@ def test_a_wrong_argument_names_its_line_once() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"batch_size": 4}, "has no identity for each of 3 cameras: set batch_size to 6 or more"),
-        ({"batch_size": 60}, "takes 10 identities of each of 3 cameras, and one has"),
+        ({"batch_size": 3}, "has no identities of two cameras: set batch_size to 4 or more"),
         ({"camera_to_domain": False}, "camera_to_domain must be True"),
     ],
 )
@@ -268,10 +267,17 @@ def test_messages_of_domains(change: dict[str, Any], message: str) -> None:
         build_sampler({**DOMAINS, **change}, Records([""] * 28, LABELS, CAMERAS))
 
 
-def test_a_batch_that_does_not_divide_into_the_domains_is_smaller(caplog: pytest.LogCaptureFixture) -> None:
-    sampler = build_sampler({**DOMAINS, "batch_size": 16}, Records([""] * 28, LABELS, CAMERAS))
-    assert sampler.batch_size == len(next(iter(sampler))) == 12
-    assert "a batch has 12" in caplog.text
+@pytest.mark.parametrize(("asked", "given", "cameras"), [(16, 12, 3), (60, 18, 3), (4, 4, 2)])
+def test_batches_of_domains_may_be_smaller_or_of_fewer(
+    asked: int, given: int, cameras: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    sampler = build_sampler({**DOMAINS, "batch_size": asked}, Records([""] * 28, LABELS, CAMERAS))
+    batches = list(sampler)
+    assert sampler.batch_size == given
+    assert {len(batch) for batch in batches} == {given}
+    assert {len(set(CAMERAS[batch])) for batch in batches} == {cameras}
+    assert set(CAMERAS[[index for batch in batches for index in batch]]) == {0, 1, 2}
+    assert (f"a batch has {given} images, not {asked}" in caplog.text) == (given != asked)
 
 
 @pytest.mark.parametrize(

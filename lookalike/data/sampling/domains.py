@@ -56,11 +56,13 @@ class DomainShuffleBatchSampler:
 
     A domain is a camera, and an identity is that of one camera: who was seen by two may be in a batch twice.
     Images are grouped as by NaiveIdentityBatchSampler; a domain whose identities run short is grouped anew,
-    and the epoch ends when that has happened to each. Where batch_size does not divide into the domains, a
-    batch is smaller. (In the reference there is no end and no length, and such a batch begins in the middle.)
+    and the epoch ends when that has happened to each. Where batch_size does not divide into the domains, or
+    one has fewer identities than its share, a batch is smaller; one too small for every domain takes as many
+    as it has room for, at random. (In the reference there is no end and no length, a batch that does not
+    divide begins in the middle, and the others fail.)
 
     Every process plans the same epoch and takes its share of the batches. Raises UserError for a set without
-    cameras, and for a domain with too few identities.
+    cameras, and for a batch with room for one identity only.
     """
 
     def __init__(
@@ -84,23 +86,21 @@ class DomainShuffleBatchSampler:
         self.identities = [
             [own[place] for place in by_first_appearance(np.asarray(labels)[own])[1]] for own in self.domains
         ]
-        self.each = batch_size // max(num_instances, 1) // len(distinct) if num_instances > 0 else 0
-        if self.each < 1:
+        room = batch_size // num_instances if num_instances > 0 else 0
+        if room < 2:
             raise UserError(
-                f"a batch of {batch_size} with {num_instances} images each has no identity for each of "
-                f"{len(distinct)} cameras: set batch_size to {max(num_instances, 1) * len(distinct)} or more"
+                f"a batch of {batch_size} with {num_instances} images each has no identities of two cameras: "
+                f"set batch_size to {2 * max(num_instances, 1)} or more"
             )
-        self.batch_size = self.each * num_instances * len(distinct)
+        self.domains_of_batch = min(len(distinct), room)
+        fewest = min(len(identities) for identities in self.identities)
+        self.each = min(room // self.domains_of_batch, fewest)
+        self.batch_size = self.each * num_instances * self.domains_of_batch
         if self.batch_size != batch_size:
             warn_once(
-                f"DomainShuffleBatchSampler: {batch_size} images do not divide into {len(distinct)} cameras "
-                f"with {num_instances} images an identity: a batch has {self.batch_size}"
-            )
-        fewest = min(len(identities) for identities in self.identities)
-        if fewest < self.each:
-            raise UserError(
-                f"a batch of {batch_size} takes {self.each} identities of each of {len(distinct)} cameras, "
-                f"and one has {fewest}: set batch_size to {fewest * num_instances * len(distinct)} or less"
+                f"DomainShuffleBatchSampler: with {num_instances} images an identity, {len(distinct)} cameras"
+                f" and {fewest} identities or more of each, a batch has {self.batch_size} images, not "
+                f"{batch_size}"
             )
         self.seed, self.rank, self.world_size, self.epoch = seed, rank, world_size, 0
         self._planned: tuple[int, list[list[int]]] | None = None
@@ -133,7 +133,8 @@ class DomainShuffleBatchSampler:
         plan = []
         while not all(exhausted):
             batch: list[int] = []
-            for domain, groups in enumerate(waiting):
+            for domain in self._chosen(rng):
+                groups = waiting[domain]
                 for place in sorted(rng.choice(len(groups), self.each, replace=False), reverse=True):
                     batch += groups[place].pop()
                     if not groups[place]:
@@ -143,6 +144,13 @@ class DomainShuffleBatchSampler:
                     waiting[domain] = self._group(domain, rng)
             plan.append(batch)
         return plan
+
+    def _chosen(self, rng: np.random.Generator) -> list[int]:
+        """The domains of a batch: all of them where there is room."""
+        if self.domains_of_batch == len(self.domains):
+            return list(range(len(self.domains)))
+        chosen: list[int] = rng.choice(len(self.domains), self.domains_of_batch, replace=False).tolist()
+        return chosen
 
     def _group(self, domain: int, rng: np.random.Generator) -> list[list[list[int]]]:
         return [filled_groups(own, self.num_instances, rng) for own in self.identities[domain]]

@@ -58,8 +58,8 @@ class FixMatchStep(TwoLoaderStep):
 
     The pseudo label of an unlabelled picture is the most probable class of its weak view, softmax(logits / T)
     with `SSL.T`, which gives no gradient; it counts where its probability reaches `SSL.threshold`. The total
-    is `Loss.Train` of the labelled pictures plus `UnLabelLoss.Train` of the strong views, which are called with
-    the logits of the first of them and the features (N, V, D) of all V.
+    is `Loss.Train` of the labelled pictures plus `UnLabelLoss.Train` of the strong views, which are called
+    with the logits of the first of them and the features (N, V, D) of all V.
 
     `confident` among what is told is the share of pictures whose pseudo label counts.
     """

@@ -162,8 +162,9 @@ def _told(stage: str, losses: Losses) -> Losses:
 
 
 def _check_domains(loader: Loader, name: str) -> None:
-    if loader.records.cameras is None:
+    cameras = loader.records.cameras
+    if cameras is None or len(set(cameras.tolist())) < 2:
         raise UserError(
             f"{name}: Global.train_mode metabin takes the cameras for domains, and "
-            f"{loader.records.origin or 'the training set'} has none"
+            f"{loader.records.origin or 'the training set'} has {'none' if cameras is None else 'one'}"
         )
