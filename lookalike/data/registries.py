@@ -5,7 +5,7 @@ operations, and as `sampler`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -28,7 +28,7 @@ class Sampler(Protocol):
 
     def set_epoch(self, epoch: int) -> None: ...
 
-    def __iter__(self) -> Iterator[list[int] | list[tuple[int, int, int]]]: ...
+    def __iter__(self) -> Iterator[list[Any]]: ...
 
     def __len__(self) -> int: ...
 

@@ -23,6 +23,8 @@ FALSE_ACCEPT_RATES = (0.01, 0.001)
 
 FOLDS = 10
 
+_ABSENT = -1
+
 
 def evaluate_pairs(
     encode: Encode,
@@ -72,31 +74,28 @@ def _judge(found: FeatureSet, pairs: Mapping[str, Pairs]) -> dict[str, Any]:
         raise UserError(
             "the model gives NaN or infinite features: its training has diverged or its weights are damaged"
         )
-    row_of = dict(zip(found.indices.tolist(), range(len(found)), strict=True))
+    images = 1 + max(int(max(each.left.max(), each.right.max())) for each in pairs.values())
+    row_of = np.full(max(images, int(found.indices.max(initial=0)) + 1), _ABSENT)
+    row_of[found.indices] = np.arange(len(found))
     accuracies: dict[str, float] = {}
     figures: dict[str, float] = {}
     thresholds: dict[str, float] = {}
     counts: dict[str, int] = {}
     for name, listed in pairs.items():
-        rows = [
-            (row_of[left], row_of[right], same)
-            for left, right, same in zip(
-                *(c.tolist() for c in (listed.left, listed.right, listed.same)), strict=True
-            )
-            if left in row_of and right in row_of
-        ]
-        if len(rows) < len(listed):
-            logger.warning("%s: %d pairs have a broken image and are left out", name, len(listed) - len(rows))
-        left, right, same = (np.array(column) for column in zip(*rows, strict=True)) if rows else ([], [], [])
+        left, right = row_of[listed.left], row_of[listed.right]
+        whole = (left != _ABSENT) & (right != _ABSENT)
+        if not whole.all():
+            logger.warning("%s: %d pairs have a broken image and are left out", name, np.sum(~whole))
+        same = listed.same[whole]
         try:
-            distances = pair_distances(found.features[left], found.features[right]) if rows else np.empty(0)
+            distances = pair_distances(found.features[left[whole]], found.features[right[whole]])
             folds = fold_accuracy(distances, same, FOLDS)
             accuracies[f"{name}_test_acc"] = folds.accuracy
             for rate in FALSE_ACCEPT_RATES:
                 figures[f"{name}_tar@far={rate:g}"] = true_accept_rate(distances, same, rate)
         except ValueError as error:
             raise UserError(f"verification set {name}: {error}") from error
-        thresholds[name], counts[name] = folds.threshold, len(rows)
+        thresholds[name], counts[name] = folds.threshold, int(whole.sum())
     return {
         "metrics": {"all_test_acc": float(np.mean(list(accuracies.values()))), **accuracies, **figures},
         "thresholds": thresholds,

@@ -61,7 +61,9 @@ def pair_lists(val_data_path: str, image_root: str | None = None, sets: list[str
 
 def _read(list_file: Path, prefix: str, positions: dict[str, int]) -> Pairs:
     """The pairs of a list; images that are new get the next positions."""
-    left, right, same = [], [], []
+    left: list[int] = []
+    right: list[int] = []
+    same: list[bool] = []
     for number, line in numbered_lines(list_file):
         fields = line.split("\t") if "\t" in line else line.split()
         if len(fields) != 3:

@@ -116,5 +116,5 @@ class PCALighting:
         require_uint8(image, "PCALighting")
         shift = _EIGENVECTORS @ (rng.normal(0.0, self.alphastd, 3) * _EIGENVALUES)
         if self.reference_behaviour:
-            return image.astype(np.float32) + shift.astype(np.float32)
+            return np.asarray(image.astype(np.float32) + shift.astype(np.float32))
         return np.asarray(np.clip(np.rint(image + 255 * shift), 0, 255), np.uint8)

@@ -43,7 +43,7 @@ class Cutout:
         self.reference_behaviour = reference_behaviour
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        holed = image.copy()
+        holed: np.ndarray = image.copy()
         view = _channels_last(holed)
         height, width, channels = view.shape
         if self.fill_value is not None and len(self.fill_value) != channels:
@@ -78,7 +78,7 @@ class HideAndSeek:
         side = self.sides[int(rng.integers(len(self.sides)))]
         if not side:
             return image
-        hidden = image.copy()
+        hidden: np.ndarray = image.copy()
         if self.reference_behaviour:
             view = hidden.transpose(1, 2, 0)
             rows, columns = view.shape[1], view.shape[0]
@@ -142,7 +142,7 @@ class GridMask:
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if rng.random() >= self.prob:
             return image
-        hidden = image.copy()
+        hidden: np.ndarray = image.copy()
         view = _channels_last(hidden)
         view *= self.mask(view.shape[0], view.shape[1], rng)[:, :, None].astype(view.dtype)
         return hidden

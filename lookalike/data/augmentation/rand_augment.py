@@ -142,7 +142,7 @@ class RandAugmentV2(_Drawn):
         moves = warps(fillcolor, _NEAREST, _NEAREST, in_pixels=True)
         if reference_behaviour:
             moves["rotate"] = Warp("rotate", GREY, _NEAREST)
-        changes = {
+        changes: dict[str, Change] = {
             **moves,
             **enhancements(around_one=False),
             **LEVELS,
