@@ -122,13 +122,20 @@ def test_network_and_gates_learn(base: dict[str, Any], tmp_path: Path) -> None:
     assert "mtest_TripletLoss: " in log
 
 
-def test_the_gates_follow_the_loss_after_the_inner_step(base: dict[str, Any], tmp_path: Path) -> None:
-    """Their step is that of plain SGD on the loss of meta-test, with the gates moved by meta-train before."""
+@pytest.mark.parametrize("scale", [None, 1024.0])
+def test_the_gates_follow_the_loss_after_the_inner_step(
+    base: dict[str, Any], tmp_path: Path, scale: float | None
+) -> None:
+    """Their step is that of plain SGD on the loss of meta-test, with the gates moved by meta-train before; a
+    scale of the loss, as float16 needs it, changes nothing.
+    """
     given = values(**base, output=tmp_path, warmup_iter=None)
     given["Optimizer"][0]["Momentum"]["lr"] = 1e-12  # so that only gates move
     given["Optimizer"][0]["Momentum"] |= {"regularizer": {"name": "L2", "coeff": 0.0}}
     trainer = Trainer(Recipe.from_dict(given), torch.device("cpu"), tmp_path / "RecModel")
     model, loss = trainer.model, trainer.loss
+    if scale is not None:
+        trainer.precision.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
     model.train()
     with torch.no_grad():
         for gate in gates(model).values():
