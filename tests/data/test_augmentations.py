@@ -22,6 +22,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "RandCropImage": {"size": [32, 24]},
     "RandCropImageV2": {"size": [32, 24]},
     "RandomCropImage": {"size": [32, 24]},
+    "RandomCrop": {"size": [32, 24]},
     "RandomResizedCrop": {"size": [24, 32]},
 }
 ALSO_NEEDED: dict[str, dict[str, Any]] = {
@@ -104,6 +105,22 @@ def test_window_that_does_not_fit(picture: np.ndarray) -> None:
         UserError, match=r"RandCropImageV2 cuts 80x20 .* out of an image of 48x64: put a Resize"
     ):
         build("RandCropImageV2", size=[80, 20])(picture, np.random.default_rng(0))
+
+
+def test_an_image_smaller_than_the_window_may_be_padded() -> None:
+    image = np.full((10, 30, 3), 200, np.uint8)
+    crop = build("RandomCrop", size=[20, 16], pad_if_needed=True, fill=7)
+    places = set()
+    for seed in range(60):
+        window = crop(image, np.random.default_rng(seed))
+        rows = np.flatnonzero((window == 200).all((1, 2)))
+        assert window.shape == (16, 20, 3)
+        assert len(rows) == 10
+        assert set(np.unique(window)) == {7, 200}
+        places.add(int(rows[0]))
+    assert places == set(range(7))
+    with pytest.raises(UserError, match="RandomCrop cuts 20x16"):
+        build("RandomCrop", size=[20, 16])(image, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("code", [-1, 0, 1])

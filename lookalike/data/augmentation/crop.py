@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 
+import cv2
 import numpy as np
 
 from lookalike.core.errors import UserError
 from lookalike.core.numbers import Number
 from lookalike.data.augmentation.arguments import (
     Backend,
+    Fill,
     Interpolation,
     Size,
+    border_value,
     interpolation_of,
     probability,
     width_and_height,
@@ -188,6 +191,29 @@ class RandomCropImage:
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         top, left = self.offset(image.shape[0], image.shape[1], rng)
         return image[top : top + self.size[1], left : left + self.size[0]]
+
+
+@augmentations.register("RandomCrop")
+class RandomCrop(RandomCropImage):
+    """A window of `size` ([width, height] or the side of a square) anywhere in the image, without resizing.
+
+    pad_if_needed: an image that is too small is padded with `fill` on both sides by what it lacks, so that it
+    may stand anywhere in the window. The reference cannot build this operation, though its config
+    ResNet50_UReID_infer names it, with a size of [width, height].
+    """
+
+    name = "RandomCrop"
+
+    def __init__(self, size: Size, pad_if_needed: bool = False, fill: Fill = 0.0) -> None:
+        super().__init__(size)
+        self.pad_if_needed, self.fill = pad_if_needed, fill
+
+    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        x, y = max(self.size[0] - image.shape[1], 0), max(self.size[1] - image.shape[0], 0)
+        if self.pad_if_needed and (x or y):
+            value = border_value(self.fill, image.shape[2])
+            image = cv2.copyMakeBorder(image, y, y, x, x, cv2.BORDER_CONSTANT, value=value)
+        return super().__call__(image, rng)
 
 
 @augmentations.register("RandCropImageV2")

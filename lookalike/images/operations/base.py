@@ -63,6 +63,7 @@ RANDOM_OPERATIONS = frozenset(
         "RandCropImageV2",
         "RandFlipImage",
         "RandomApply",
+        "RandomCrop",
         "RandomCropImage",
         "RandomErasing",
         "RandomGrayscale",
