@@ -23,6 +23,7 @@ from lookalike.model import (
 )
 from lookalike.model.backbones.reference_names import REFERENCE_NAMES
 from lookalike.model.weights.urls import pretrained_url, published
+from tests.conftest import REPOSITORY
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -370,3 +371,16 @@ def test_the_first_block_of_res2net_adds_its_splits() -> None:
         joined = block.bn3(block.conv3(torch.cat([*outputs, splits[7]], dim=1)))
         expected = torch.relu(joined + block.downsample(x))
         torch.testing.assert_close(block(x), expected)
+
+
+def test_the_document_says_what_is_so() -> None:
+    page = (REPOSITORY / "docs" / "backbones.md").read_text(encoding="utf-8")
+    _, ours, mapped, absent = re.split(r"^## (?:Ours|Of timm|Not here)$", page, flags=re.MULTILINE)
+    rows = dict(re.findall(r"^\| `(\w+)` \| `timm/(\S+)`.*", mapped, flags=re.MULTILINE))
+    assert rows == {name: twin.timm_name for name, twin in REFERENCE_NAMES.items()}
+    readable = set(re.findall(r"^\| `(\w+)` .* yes: by published key names \|$", mapped, flags=re.MULTILINE))
+    assert readable == {name for name, twin in REFERENCE_NAMES.items() if twin.keys is not None}
+    own = {entry.name for entry in backbones}
+    assert set(re.findall(r"`(\w+)`", ours)) >= own - {"Conv4"}
+    listed = absent.split("\n\n")[1]
+    assert set(re.findall(r"`(\w+)`", listed)) == set(published("imagenet")) - own - set(REFERENCE_NAMES)

@@ -68,6 +68,8 @@ class MobileNetV2(nn.Sequential):
         self.flatten = nn.Flatten(1)
         self.out = start_linear(nn.Linear(features, class_num))
         self.reference_keys = _reference_key
+        body = (key for key in self.state_dict() if not key.startswith("out."))
+        self.required_from_reference = [key for key in body if not key.endswith("num_batches_tracked")]
 
 
 def _reference_key(key: str) -> str:
