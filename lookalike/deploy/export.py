@@ -75,7 +75,8 @@ def trained_model(recipe: Recipe, key: str, watched: Sequence[str] = ()) -> RecM
     model = build_rec_model(recipe.network, reference, pretrained=not weights, watched=watched).eval()
     if weights:
         parts = {"backbone": ("backbone",), "logits": ("backbone", "neck", "head")}
-        load_weights(model, weights, required=parts.get(key, ("backbone", "neck")))
+        among = recipe.student if recipe.is_distillation else "Student"
+        load_weights(model, weights, parts.get(key, ("backbone", "neck")), among)
     return model
 
 

@@ -21,6 +21,7 @@ from lookalike.core import process
 from lookalike.training.trainer import Trainer
 from tests.tiny import recipe_values
 from tests.training.runs import WITH_STATE, interrupted_train
+from tests.training.test_distillation import values_of as distillation
 
 NEVER = 10**9
 
@@ -59,14 +60,17 @@ def main(folder: Path, pictures: Path) -> None:
     recipe["Global"]["checkpoints"] = str(folder / "parts" / "RecModel" / "latest")
     dist.barrier()
     resumed = train(Recipe.from_dict(recipe))
+    weights = digest(trainers[-1])
     recipe["Global"] |= {"checkpoints": None, "pretrained_model": str(folder / "whole/RecModel/best_model")}
     scored = evaluate(Recipe.from_dict(recipe))
+    train(Recipe.from_dict({**distillation(pictures, folder / "peers", frozen=False), "EMA": {"decay": 0.9}}))
     told = {
+        "peers": digest(trainers[-1]),
         "stopped": stopped.interrupted,
         "stopped_after": stopped.iterations,
         "metrics": resumed.metrics,
         "best_metric": resumed.best_metric,
-        "weights": digest(trainers[-1]),
+        "weights": weights,
         "eval": scored.to_dict() | {"seconds": 0},
     }
     (folder / f"{rank}.json").write_text(json.dumps(told))

@@ -68,6 +68,7 @@ def test_the_processes_hold_the_same(ranks: list[dict[str, Any]]) -> None:
     assert ranks[0]["weights"] == ranks[1]["weights"]
     assert ranks[0]["metrics"] == ranks[1]["metrics"]
     assert ranks[0]["best_metric"] == ranks[1]["best_metric"]
+    assert ranks[0]["peers"] == ranks[1]["peers"]
 
 
 def test_a_signal_to_one_process_stops_both(ranks: list[dict[str, Any]]) -> None:

@@ -62,3 +62,16 @@ def test_models_of_a_distillation_have_the_keys_of_the_reference(kind: str) -> N
         keys = {theirs for theirs, _ in to_reference_key(build_model(single)).values()}
         both = {theirs for theirs, _ in to_reference_key(build_model(block)).values()}
     assert both == {f"{name}.{key}" for name in ("Teacher", "Student") for key in keys}
+
+
+def test_a_head_that_reads_the_backbone_beside_a_neck_that_projects_it() -> None:
+    """CCSSL: class scores of the backbone, and an embedding of length 1 that its losses contrast."""
+    model = build_model(ARCHS["ssl/CCSSL/FixMatchCCSSL_cifar10_4000_4gpu.yaml"], reference_behaviour=True)
+    assert isinstance(model, RecModel)
+    outputs = model.eval()(torch.randn(2, 3, 32, 32))
+    shapes = {key: tuple(value.shape) for key, value in outputs.items()}
+    assert shapes["features"] == shapes["neck"] == (2, 64)
+    assert shapes["logits"] == (2, 10)
+    torch.testing.assert_close(outputs["features"].norm(dim=1), torch.ones(2))
+    assert model.head is not None
+    assert torch.equal(outputs["logits"], model.head(outputs["backbone"]))

@@ -26,8 +26,8 @@ from lookalike.model.weights.reference_layout import (
 )
 from lookalike.model.weights.sources import find_weights
 
-_WRAPPERS = ("module.", "_orig_mod.", "Student.")
-"""What other programs put before the keys of a model: data parallelism, compilation, distillation."""
+_WRAPPERS = ("module.", "_orig_mod.")
+"""What other programs put before the keys of a model: data parallelism, compilation."""
 
 
 @dataclass
@@ -70,7 +70,9 @@ class LoadReport:
         return "\n".join(lines)
 
 
-def load_weights(model: nn.Module, source: str | Path, required: tuple[str, ...] = ()) -> LoadReport:
+def load_weights(
+    model: nn.Module, source: str | Path, required: tuple[str, ...] = (), among: str = "Student"
+) -> LoadReport:
     """Load `.pdparams`, `.safetensors`, `.pth` or `.pt`, a checkpoint folder or an address into a model.
 
     The file may hold the whole model or its backbone alone, in the reference's layout or ours or timm's. What
@@ -78,7 +80,8 @@ def load_weights(model: nn.Module, source: str | Path, required: tuple[str, ...]
     left out silently. `required` names the parts that must be whole: `backbone`, `neck`, `head`, or
     `Student.backbone` and so on of a DistillationModel.
 
-    A DistillationModel takes the weights of all its models, or of the student alone.
+    A DistillationModel takes the weights of all its models, or of the student alone; another model takes
+    those of the one called `among` out of a file of several.
 
     Raises UserError when nothing fits, when a required part is not whole, and for a file that cannot be read.
     """
@@ -90,13 +93,13 @@ def load_weights(model: nn.Module, source: str | Path, required: tuple[str, ...]
             if hasattr(part, "unmapped_in_reference"):
                 raise UserError(f"{name}: {part.unmapped_in_reference}")
         ours = {theirs for theirs, _ in to_reference_key(model).values()}
-        found = _best_fit(model, ours, read_pdparams(path))
+        found = _best_fit(model, ours, read_pdparams(path), among)
         if any(f"{prefix}.dw_conv_list.0.conv.weight" in found for prefix in fused_prefixes(model)):
             raise UserError(f"{name}: load weights before the branches of the model are joined, not after")
         state = from_reference_state(model, found)
         quiet = idle_keys(model) | obsolete_keys(model)
     else:
-        state = _best_fit(model, set(model.state_dict()), _read_torch(path))
+        state = _best_fit(model, set(model.state_dict()), _read_torch(path), among)
         quiet = set()
     own = model.state_dict()
     report = _copy(own, state, name, quiet | _removed(model))
@@ -119,10 +122,11 @@ def load_weights(model: nn.Module, source: str | Path, required: tuple[str, ...]
     return report
 
 
-def _best_fit(model: nn.Module, wanted: set[str], state: Mapping[str, Any]) -> dict[str, Any]:
-    """A file's entries under the names that fit most: as they are, as a backbone, as one out of a model."""
-    forms = [_prefixed(state, prefix) for prefix in _prefixes(model)]
-    forms += [_unwrapped(form) for form in forms]
+def _best_fit(model: nn.Module, wanted: set[str], state: Mapping[str, Any], among: str) -> dict[str, Any]:
+    """A file's entries under the names that fit most: as they are, as a backbone, as one out of several."""
+    whole = _unwrapped(dict(state))
+    one = _prefixed(whole, f"-{among}.")
+    forms = [_prefixed(form, prefix) for form in (whole, one) for prefix in _prefixes(model)]
     candidates = [_in_plain_layers(model, form) for form in forms]
     return max(candidates, key=lambda candidate: len(wanted & candidate.keys()))
 
