@@ -26,6 +26,10 @@ FOLDER = Path(
 _ABSENT = f"no golden numbers at {FOLDER} (set LOOKALIKE_GOLDEN)"
 
 
+COMPARED: dict[str, set[str]] = {}
+"""Cases by file that tests compare with; filled where `parametrize` decorates one. See test_coverage.py."""
+
+
 def wanting(sentence: str) -> None:
     """What is not there leaves tests out; where LOOKALIKE_REQUIRE_GOLDEN is set, it is an error."""
     if os.environ.get("LOOKALIKE_REQUIRE_GOLDEN"):
@@ -76,6 +80,8 @@ def parametrize(name: str, missing: Any = None, only: Any = None) -> Any:
     parameters = []
     for case in found:
         absent = missing(case) if missing else None
+        if not absent:
+            COMPARED.setdefault(name, set()).add(case["id"])
         marks = [pytest.mark.xfail(strict=True, reason=f"{absent} does not exist yet")] if absent else []
         parameters.append(pytest.param(case, id=case["id"], marks=marks))
     return pytest.mark.parametrize("case", parameters)
