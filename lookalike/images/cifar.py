@@ -23,7 +23,7 @@ _CIFAR100 = {"train": ["train.bin"], "test": ["test.bin"]}
 
 @formats.register("Cifar10", swallows=_DOWNLOAD)
 def cifar_10(
-    data_file: str,
+    data_file: str | None = None,
     mode: Mode = "train",
     sample_per_label: Count | None = None,
     expand_labels: Count = 1,
@@ -36,13 +36,13 @@ def cifar_10(
     times over, as semi-supervised training wants it. The reference downloads and unpickles the Python
     version, which is not done here, since a pickle can run any code.
     """
-    records = _read(Path(data_file), "cifar-10-batches-bin", _CIFAR10[mode], label_bytes=1, classes=10)
+    records = _read(data_file, "cifar-10-batches-bin", _CIFAR10[mode], label_bytes=1, classes=10)
     return _sampled(records, sample_per_label, expand_labels, seed)
 
 
 @formats.register("Cifar100", swallows=_DOWNLOAD)
 def cifar_100(
-    data_file: str,
+    data_file: str | None = None,
     mode: Mode = "train",
     sample_per_label: Count | None = None,
     expand_labels: Count = 1,
@@ -50,11 +50,17 @@ def cifar_100(
     backend: Backend = "cv2",
 ) -> Records:
     """CIFAR-100 with its 100 fine classes: as Cifar10, from cifar-100-binary.tar.gz."""
-    records = _read(Path(data_file), "cifar-100-binary", _CIFAR100[mode], label_bytes=2, classes=100)
+    records = _read(data_file, "cifar-100-binary", _CIFAR100[mode], label_bytes=2, classes=100)
     return _sampled(records, sample_per_label, expand_labels, seed)
 
 
-def _read(folder: Path, inside: str, files: list[str], label_bytes: int, classes: int) -> Records:
+def _read(data_file: str | None, inside: str, files: list[str], label_bytes: int, classes: int) -> Records:
+    if not data_file:
+        raise UserError(
+            f"data_file is needed: the folder with {files[0]}, unpacked from the binary version of "
+            f"https://www.cs.toronto.edu/~kriz/cifar.html (CIFAR-{classes})"
+        )
+    folder = Path(data_file)
     if folder.is_file():
         raise UserError(f"data_file {folder} is a file: unpack it and name the folder with {files[0]}")
     places = [folder, folder / inside]

@@ -251,6 +251,8 @@ def test_fine_classes_of_cifar_100(tmp_path: Path) -> None:
 def test_wrong_files_of_cifar(tmp_path: Path) -> None:
     section = {"name": "Cifar10", "data_file": str(tmp_path), "mode": "test"}
     assert "there is no test_batch.bin in" in refused(section, tmp_path)
+    told = refused({**section, "data_file": None}, tmp_path)
+    assert told.startswith("data_file is needed: the folder with test_batch.bin, unpacked from the binary")
     (tmp_path / "test_batch.bin").write_bytes(b"12345")
     assert "test_batch.bin: 5 bytes are not whole pictures of 3073" in refused(section, tmp_path)
     (tmp_path / "test_batch.bin").write_bytes(b"\x0b" + bytes(3072))
