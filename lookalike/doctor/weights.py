@@ -52,9 +52,11 @@ def backbone_from_file(arch: Mapping[str, Any], report: Report) -> bool:
     elif component.name.startswith("timm/"):
         _tell_timm(key, what, component.name.removeprefix("timm/"), report)
     else:
-        options = {
+        options: dict[str, Any] = {
             "ssld": bool(component.arguments.get("use_ssld")),
             "ssld_stage1": bool(component.arguments.get("use_ssld_stage1_pretrained")),
+            "imagenet22k": bool(component.arguments.get("use_imagenet22k_pretrained")),
+            "imagenet22kto1k": component.arguments.get("use_imagenet22kto1k_pretrained"),
         }
         with report.catch("weights"):
             address = pretrained_url(component.name, place=component.place, **options)

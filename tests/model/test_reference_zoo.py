@@ -14,6 +14,7 @@ from torch import nn
 
 from lookalike.core.errors import UserError
 from lookalike.model import (
+    backbone_normalisation,
     backbones,
     build_backbone,
     build_model,
@@ -356,6 +357,12 @@ def test_as_in_a_recipe_of_the_reference() -> None:
         build_backbone("DenseNet12l")
     with pytest.raises(UserError, match=r"HarDNet68: .*docs/backbones"):
         build_backbone("HarDNet68")
+
+
+def test_what_its_weights_expect_of_a_picture() -> None:
+    assert backbone_normalisation("ViT_base_patch16_384").input_size == (3, 384, 384)
+    assert backbone_normalisation("ViT_base_patch16_384").mean == (0.5, 0.5, 0.5)
+    assert backbone_normalisation("DenseNet121").mean == (0.485, 0.456, 0.406)
 
 
 def test_the_first_block_of_res2net_adds_its_splits() -> None:

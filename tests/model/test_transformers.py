@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import pytest
@@ -136,3 +137,14 @@ class TestClip:
         assert scores(images).shape == (2, 7)
         assert to_reference_key(scores)["head.bias"] == ("head.fc_head.bias", False)
         assert idle_keys(scores) == {"proj"}
+
+
+@pytest.mark.parametrize("semantic_weight", [None, 0.5])
+def test_swin_can_be_exported(semantic_weight: float | None) -> None:
+    net = tiny(semantic_weight).eval()
+    images = torch.randn(2, 3, 32, 32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.export.export(net, (images,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
+    with torch.no_grad():
+        torch.testing.assert_close(program.module()(images[:1]), net(images[:1]), rtol=1e-4, atol=1e-5)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -40,7 +41,7 @@ class UnfoldedPatchMerging(nn.Module):
         x = F.pad(x, (0, 0, 0, width % 2, 0, height % 2))
         patches = F.unfold(x.permute(0, 3, 1, 2), kernel_size=2, stride=2).transpose(1, 2)
         merged: Tensor = self.reduction(self.norm(patches))
-        return merged.unflatten(1, ((height + 1) // 2, (width + 1) // 2))
+        return merged.reshape(x.shape[0], (height + 1) // 2, (width + 1) // 2, merged.shape[2])
 
 
 class SemanticScale(nn.Module):
@@ -101,7 +102,7 @@ class SwinNetwork(nn.Sequential):
             strict_img_size=False,
             always_partition=always_partition,
         )
-        stages = list(network.layers)
+        stages: list[Any] = list(network.layers)
         solider = semantic_weight is not None
         layers = []
         for index, stage in enumerate(stages):

@@ -116,14 +116,16 @@ def backbone_normalisation(name: str) -> Normalisation:
 
     Raises UserError for an unknown name.
     """
-    if not is_timm(name):
-        from lookalike.model.registries import backbones
+    from lookalike.model.backbones.reference_names import REFERENCE_NAMES
+    from lookalike.model.registries import backbones
 
+    twin = REFERENCE_NAMES.get(name)
+    if not is_timm(name) and twin is None:
         backbones.entry(name)
         return Normalisation()
     import timm
 
-    component = Component(name)
+    component = Component(PREFIX + twin.timm_name if twin else name)
     found = timm.get_pretrained_cfg(timm_name(component))
     if found is None:
         raise UserError(f"timm knows no input size and normalisation for '{name}'")

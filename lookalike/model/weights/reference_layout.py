@@ -53,7 +53,7 @@ def to_reference_key(model: nn.Module) -> dict[str, tuple[str, bool]]:
 def _renamers(model: nn.Module) -> dict[str, Callable[[str], str]]:
     """The functions that modules carry as `reference_keys`, by the prefix of their keys."""
     return {
-        f"{prefix}." if prefix else "": module.reference_keys  # type: ignore[dict-item]
+        f"{prefix}." if prefix else "": module.reference_keys
         for prefix, module in model.named_modules()
         if hasattr(module, "reference_keys")
     }
