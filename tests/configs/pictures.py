@@ -62,15 +62,20 @@ def _listed(part: str, row: Row) -> list[Picture]:
     return [Picture(label, number, part) for label in labels for number in range(PER_CLASS[part])]
 
 
-def draw(path: Path, picture: Picture, height: int = 48, width: int = 48) -> None:
-    """A patch of the colour of its class on noise, as a JPEG file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def image_of(picture: Picture, height: int, width: int) -> np.ndarray:
+    """A patch of the colour of its class on noise: (height, width, 3)."""
     generator = np.random.default_rng([picture.label, picture.number, *picture.part.encode()])
     image = generator.integers(0, 60, (height, width, 3), dtype=np.uint8)
     colour = np.random.default_rng(picture.label).integers(90, 255, 3).tolist()
     top, left = generator.integers(2, 10, 2).tolist()
     cv2.rectangle(image, (left, top), (left + width * 2 // 3, top + height * 2 // 3), colour, -1)
-    assert cv2.imwrite(str(path), image)
+    return image
+
+
+def draw(path: Path, picture: Picture, height: int = 48, width: int = 48) -> None:
+    """Write a picture as a JPEG file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), image_of(picture, height, width))
 
 
 def _write_list(
@@ -151,6 +156,23 @@ def _face_pairs(section: Mapping[str, Any], pictures: list[Picture], row: Row) -
         (folder / f"{name}_pairs.txt").write_text("".join(lines), encoding="utf-8")
 
 
+def _cifar(training: list[str], test: str, labels: int) -> Callable[..., None]:
+    """The binary version of CIFAR: for each picture its labels and its planes, without anything between."""
+
+    def write(section: Mapping[str, Any], pictures: list[Picture], row: Row) -> None:
+        folder = Path(section["data_file"])
+        folder.mkdir(parents=True, exist_ok=True)
+        files = training if section["mode"] == "train" else [test]
+        for number, file in enumerate(files):
+            rows = [
+                bytes([picture.label] * labels) + image_of(picture, 32, 32).transpose(2, 0, 1).tobytes()
+                for picture in pictures[number :: len(files)]
+            ]
+            (folder / file).write_bytes(b"".join(rows))
+
+    return write
+
+
 WRITERS: dict[str, Callable[[Mapping[str, Any], list[Picture], Row], None]] = {
     "ImageNetDataset": _image_net,
     "ICartoonDataset": _i_cartoon,
@@ -160,4 +182,6 @@ WRITERS: dict[str, Callable[[Mapping[str, Any], list[Picture], Row], None]] = {
     "DukeMTMC": _persons("dukemtmc/DukeMTMC-reID", _duke_name),
     "AdaFaceDataset": _faces,
     "FiveValidationDataset": _face_pairs,
+    "Cifar10": _cifar([f"data_batch_{number}.bin" for number in range(1, 6)], "test_batch.bin", 1),
+    "Cifar100": _cifar(["train.bin"], "test.bin", 2),
 }

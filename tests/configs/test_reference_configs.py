@@ -19,7 +19,7 @@ from lookalike.doctor import rehearsal
 from lookalike.recipe import load_recipe
 from tests.cli.conftest import Command
 from tests.configs import networks
-from tests.configs.pictures import FACE, Picture, draw, write_pictures
+from tests.configs.pictures import Picture, draw, write_pictures
 from tests.configs.small import small
 from tests.configs.spelling import as_the_reference_writes
 from tests.configs.table import ROWS, Row
@@ -67,7 +67,8 @@ def export_and_embed(command: Command, values: dict[str, Any], weights: str) -> 
     Codes have eight bits a byte.
     """
     exported = command("export", "-c", "recipe.yaml", "-o", weights, "--json").json()
-    side = FACE if values["Global"].get("eval_mode") == "adaface" else 48
+    resized = "Resize" in Path("recipe.yaml").read_text("utf-8")
+    side = 48 if resized else values["Global"]["image_shape"][1]
     draw(Path("one.jpg"), Picture(1, 0, "query"), side, side)
     told = command("embed", exported["folder"], "one.jpg", "--json").json()
     vector = np.asarray(told["vectors"][0]["vector"], np.float32)

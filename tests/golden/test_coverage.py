@@ -27,7 +27,7 @@ NOT_CASES = {
 """First parts of array names that are no case: what they are."""
 
 NO_CASES = {
-    "timings": "how fast the reference was on its machine: benchmarks/training_speed.py prints it beside ours",
+    "timings": "how fast the reference was on its machine; benchmarks/training_speed.py has it beside ours",
 }
 """Files without cases: what reads them."""
 

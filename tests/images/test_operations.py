@@ -19,6 +19,7 @@ MINIMAL: dict[str, dict[str, Any]] = {
     "CenterCrop": {"size": 8},
     "CropImageAtRatio": {"size": 8, "pad": 2},
     "Pad": {"padding": 2},
+    "PaddleVisionPad": {"padding": 2},
     "Padv2": {"size": 64},
     "NormalizeImage": {"order": "hwc"},
     "Normalize": {"data_format": "HWC", "mean": [1, 2, 3], "std": 2},
@@ -111,6 +112,9 @@ def test_pad(picture: np.ndarray, mode: str, numpy_mode: Any, padding: Any) -> N
         {"Pad": {"padding": padding, "padding_mode": mode}}, reference_behaviour=True
     )
     np.testing.assert_array_equal(reference(picture), np.pad(picture, widths))
+    of_paddle = {"Pad_paddle_vision": {"padding": padding, "padding_mode": mode}}
+    reference = operations.build(of_paddle, reference_behaviour=True)
+    np.testing.assert_array_equal(reference(picture), expected)
 
 
 def test_pad_fills_every_channel(picture: np.ndarray) -> None:

@@ -36,7 +36,7 @@ def _around_zero(value: Range, name: str) -> tuple[float, float]:
     return low, high
 
 
-@augmentations.register("ColorJitter")
+@augmentations.register("ColorJitter", "RawColorJitter")
 class ColorJitter:
     """Brightness, contrast, saturation and hue changed in random order.
 

@@ -59,6 +59,19 @@ class Pad(Operation):
         return size[0] + self._left + self._right, size[1] + self._top + self._bottom
 
 
+@operations.register("PaddleVisionPad", "Pad_paddle_vision")
+class PaddleVisionPad(Pad):
+    """`Pad` as paddle.vision has it: the reference honours its padding_mode."""
+
+    def __init__(
+        self,
+        padding: int | list[int],
+        fill: float | list[float] = 0,
+        padding_mode: Literal["constant", "edge", "reflect", "symmetric"] = "constant",
+    ) -> None:
+        super().__init__(padding, fill, padding_mode)
+
+
 @operations.register("Padv2")
 class Padv2(Operation):
     """Lay the image on a canvas of `size` ([width, height] or one number), or of the next multiples of
