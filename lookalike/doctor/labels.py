@@ -14,8 +14,10 @@ from lookalike.core.errors import UserError
 from lookalike.doctor.findings import Report, listed
 from lookalike.doctor.sets import Block, Sets
 from lookalike.doctor.split import too_few_to_score
+from lookalike.evaluation.verification import FOLDS
 from lookalike.images import Records, check_labels
 from lookalike.recipe import Recipe
+from lookalike.training.benchmark import check_kind, class_numbers
 
 _BY_PICTURE = ("CELoss",)
 """Losses that look at a picture alone; all others compare the pictures of a batch."""
@@ -23,20 +25,42 @@ _BY_PICTURE = ("CELoss",)
 
 def check_classes(recipe: Recipe, sets: Sets, report: Report) -> None:
     """Training labels against the head, classes that training shares with evaluation, queries that cannot
-    be met.
+    be met; classes that a classification cannot know.
     """
     train = sets.train.records if sets.train is not None else None
     if train is not None:
         _training_labels(recipe, train, report)
+    mode = recipe.global_.eval_mode
     for name, (query, gallery) in sets.searches.items():
+        if query.records is not None:
+            with report.catch("evaluation"):
+                check_kind(query.records, mode)
+            if query.records.pairs is not None:
+                _pairs_of(name, query.records, report)
+                continue
         if train is not None and query.records is not None:
             _shared_classes(name, train, query.records, report)
+        if mode == "classification":
+            if query.records is not None:
+                with report.catch("classes"):
+                    class_numbers(recipe, query.records, train)
+            continue
         if query.records is not None and gallery.records is not None:
             _positives(name, query, gallery, report)
         if name == "Eval" and query.records is not None:
             few = too_few_to_score(len(query.records), query.records.num_classes)
             if few:
                 report.doubtful("queries", f"{name}: {few}")
+
+
+def _pairs_of(name: str, records: Records, report: Report) -> None:
+    for set_name, pairs in (records.pairs or {}).items():
+        alike = int(pairs.same.sum())
+        text = f"{name}: {len(pairs)} pairs of {set_name}, {alike} of them of one identity"
+        if len(pairs) < FOLDS or alike in (0, len(pairs)):
+            report.wrong("pairs", f"{text}: {FOLDS} folds need as many pairs, and pairs of both kinds")
+        else:
+            report.right("pairs", text)
 
 
 def _training_labels(recipe: Recipe, train: Records, report: Report) -> None:

@@ -83,7 +83,7 @@ def build_benchmark(recipe: Recipe, block: str = "Eval", training: Records | Non
         # sets whose classes have names were numbered each on its own
         query.dataset.records, gallery.dataset.records = unify_classes(query.records, gallery.records)
         benchmark = Benchmark(block, query, gallery)
-    _check_kind(benchmark.query.records, mode)
+    check_kind(benchmark.query.records, mode)
     if mode == "classification":
         benchmark.class_of = class_numbers(recipe, benchmark.query.records, training)
     elif training is not None and has_evaluation_loss(recipe):
@@ -101,7 +101,8 @@ def build_benchmark(recipe: Recipe, block: str = "Eval", training: Records | Non
     return benchmark
 
 
-def _check_kind(records: Records, mode: str) -> None:
+def check_kind(records: Records, mode: str) -> None:
+    """Raise UserError for pairs where labelled images are scored, and the other way round."""
     if mode == "adaface" and records.pairs is None:
         raise UserError(
             f"Global.eval_mode: adaface judges pairs of images, and {records.origin} is a set of labelled "

@@ -259,3 +259,38 @@ def test_memory_is_told_without_pictures(values: dict[str, Any], tmp_path: Path)
     without = checked(values, tmp_path)
     assert without.memory["activations"] == pytest.approx(with_pictures.memory["activations"], rel=0.05)
     assert without.seconds is None
+
+
+def test_classification_needs_the_classes_of_training(
+    values: dict[str, Any], pictures: Path, tmp_path: Path
+) -> None:
+    values["Global"]["eval_mode"] = "classification"
+    values["Metric"] = {"Eval": [{"TopkAcc": {}}]}
+    values["DataLoader"]["Eval"] = values["DataLoader"]["Eval"]["Query"]
+    report = checked(values, tmp_path)
+    assert any("label 6 does not fit class_num 6" in problem for problem in report.problems)
+    assert not any(finding.topic in ("positives", "queries") for finding in report.findings)
+    values["DataLoader"]["Eval"]["dataset"]["cls_label_path"] = str(pictures / "train.txt")
+    assert not any("class_num" in problem for problem in checked(values, tmp_path).problems)
+
+
+def test_pairs_are_counted(values: dict[str, Any], pictures: Path, tmp_path: Path) -> None:
+    values["Global"]["eval_mode"] = "adaface"
+    del values["Metric"]
+    block = values["DataLoader"]["Eval"] = values["DataLoader"]["Eval"]["Query"]
+    lines = [f"class 6/{i % 8}.png\tclass {6 + i % 2}/{(i + 1) % 8}.png\t{1 - i % 2}\n" for i in range(12)]
+    (tmp_path / "lfw_pairs.txt").write_text("".join(lines), encoding="utf-8")
+    (tmp_path / "calfw_pairs.txt").write_text("".join(lines[:4]), encoding="utf-8")
+    block["dataset"] = {
+        "name": "FiveValidationDataset",
+        "val_data_path": str(tmp_path),
+        "image_root": str(pictures / "pictures"),
+        "transform_ops": block["dataset"]["transform_ops"],
+    }
+    report = checked(values, tmp_path)
+    told = [finding.text for finding in report.findings if finding.topic == "pairs"]
+    assert told[1] == "Eval: 12 pairs of lfw, 6 of them of one identity"
+    assert told[0].startswith("Eval: 4 pairs of calfw, 2 of them of one identity: 10 folds need")
+    assert report.problems == [told[0]]
+    values["Global"]["eval_mode"] = "retrieval"
+    assert any("needs Global.eval_mode: adaface" in problem for problem in checked(values, tmp_path).problems)
