@@ -42,7 +42,7 @@ def market_1501(
     `0002_c1s1_….jpg` is person 2 seen by camera 1, whose number is 0 here. Files of person -1 (no person) are
     left out, person 0 (in the background) stays. Persons are numbered from 0, in ascending order, where the
     name of the folder holds `train`, unless `relabel` says otherwise. `backend: pil` decodes and resizes with
-    Pillow.
+    Pillow. (The reference decodes with Pillow in any case, which differs by a level or two.)
     """
     return _read(MARKET, image_root, cls_label_path, relabel)
 
