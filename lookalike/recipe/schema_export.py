@@ -150,7 +150,6 @@ def _arguments(
             names = (entry.name, *entry.aliases)
             found[names] = _of_entry(kind, entry, definitions)
         if registry.elsewhere:
-            # their arguments are another library's
             found[tuple(sorted(registry.elsewhere))] = {"type": "object", "properties": _BESIDE.get(kind, {})}
     return found
 
@@ -236,7 +235,10 @@ def _keyed(arguments: dict[tuple[str, ...], dict[str, Any]] | None, kind: str) -
         keyed = {
             **one,
             "properties": {
+                # what says nothing of further arguments is another library's, under hundreds of names
                 name: {"anyOf": [schema, {"type": "null"}]}
+                if "additionalProperties" in schema
+                else {"type": ["object", "null"]}
                 for names, schema in arguments.items()
                 for name in names
             },

@@ -151,6 +151,11 @@ _SWIN_V2 = _family(
     }
 )
 
+_HRNET = _family(
+    {f"HRNet_W{width}_C": f"hrnet_w{width}" for width in (18, 30, 32, 40, 44, 48, 64)},
+    head_conv_bias=False,
+)
+
 _SIMPLE = _family(
     {
         f"DLA{size}": f"dla{size}"
@@ -166,7 +171,6 @@ _SIMPLE = _family(
 _BUILT_ONLY = (
     _family(
         {
-            **{f"HRNet_W{width}_C": f"hrnet_w{width}" for width in (18, 30, 32, 40, 44, 48, 64)},
             **{f"DPN{size}": f"dpn{size}" for size in (68, 92, 98, 107, 131)},
             **{f"MixNet_{size}": f"mixnet_{size.lower()}" for size in ("S", "M", "L")},
             **{
@@ -195,9 +199,6 @@ _BUILT_ONLY = (
             "ResNeSt269": "resnest269e",
             "InceptionV3": "inception_v3",
             "InceptionV4": "inception_v4",
-            "Xception41": "xception41",
-            "Xception65": "xception65",
-            "Xception71": "xception71",
             "CSPDarkNet53": "cspdarknet53",
             "TNT_small": "tnt_s_legacy_patch16_224",
             "TNT_base": "tnt_b_patch16_224",
@@ -243,6 +244,7 @@ REFERENCE_NAMES: Mapping[str, TimmTwin] = {
     **_REPVGG,
     **_HGNET,
     **_SWIN_V2,
+    **_HRNET,
     **_SIMPLE,
     **_BUILT_ONLY,
 }
