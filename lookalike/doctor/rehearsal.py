@@ -20,12 +20,14 @@ from lookalike.data import Loader, LoaderSettings, build_dataset, build_sampler
 from lookalike.doctor.findings import Report
 from lookalike.doctor.parts import Parts
 from lookalike.doctor.sets import Block, Sets
-from lookalike.model import RecModel
+from lookalike.model import Model
 from lookalike.recipe import Recipe
+from lookalike.training.benchmark import Benchmark, class_numbers
 from lookalike.training.distributed import choose_device
 from lookalike.training.optimizers import Optimizers
 from lookalike.training.precision import Precision
-from lookalike.training.scoring import Benchmark, score
+from lookalike.training.scoring import score
+from lookalike.training.steps.base import in_float32
 
 CLASSES, EACH = 4, 2
 """A rehearsal trains on so many classes with so many pictures each, more of small pictures."""
@@ -180,7 +182,7 @@ def _few(recipe: Recipe, block: Block, indices: Iterable[int]) -> Loader | None:
 
 def _steps(
     recipe: Recipe,
-    model: RecModel,
+    model: Model,
     loss: nn.Module,
     optimizers: Optimizers,
     images: Tensor,
@@ -208,7 +210,7 @@ def _steps(
             with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
                 with precision.autocast():
                     outputs = model(images, labels)
-                values = loss({name: value.float() for name, value in outputs.items()}, labels)
+                values = loss(in_float32(outputs), labels)
             values["loss"].backward()
             computed = _now(device)
             optimizers.step()
@@ -242,7 +244,7 @@ def _now(device: torch.device) -> float:
 
 def _memory(
     recipe: Recipe,
-    model: RecModel,
+    model: Model,
     loss: nn.Module,
     optimizers: Optimizers,
     activations: float,
@@ -277,7 +279,7 @@ def _bytes(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
 
-def _embedding_time(model: RecModel, images: Tensor) -> float:
+def _embedding_time(model: Model, images: Tensor) -> float:
     model.eval()
     with torch.inference_mode():
         started = _now(images.device)
@@ -286,7 +288,7 @@ def _embedding_time(model: RecModel, images: Tensor) -> float:
 
 
 def _rehearse_scoring(
-    recipe: Recipe, model: RecModel, sets: Sets, broken: set[str], device: torch.device, report: Report
+    recipe: Recipe, model: Model, sets: Sets, broken: set[str], device: torch.device, report: Report
 ) -> None:
     """Score a few queries and their like in the gallery, as the first evaluation would."""
     for name, (query, gallery) in sets.searches.items():
@@ -294,8 +296,8 @@ def _rehearse_scoring(
             continue
         known = np.intersect1d(query.records.labels, gallery.records.labels)[:CLASSES]
         picked = [_of_labels(block, known, broken) for block in (query, gallery)]
-        if not picked[0] or not picked[1]:
-            continue
+        if not picked[0] or not picked[1] or query.records.pairs is not None:
+            continue  # of pairs, a few say nothing
         with report.catch("evaluation"):
             loaders = [_few(recipe, block, own) for block, own in zip((query, gallery), picked, strict=True)]
             if loaders[0] is None:
@@ -304,6 +306,9 @@ def _rehearse_scoring(
                 report_shape = next(iter(loaders[0]))["image"].shape[1:]
                 _same_shape(name, report_shape, next(iter(loaders[1]))["image"].shape[1:], report)
             benchmark = Benchmark(name, loaders[0], None if query is gallery else loaders[1])
+            if recipe.global_.eval_mode == "classification":
+                training = sets.train.records if sets.train is not None else None
+                benchmark.class_of = class_numbers(recipe, query.records, training)
             score(model, recipe, benchmark, device)
             report.right("evaluation", f"{name}: {len(picked[0])} queries were scored to see that it runs")
 
