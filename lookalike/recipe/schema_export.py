@@ -68,6 +68,11 @@ _BESIDE: dict[str, dict[str, Any]] = {
             "items": {"$ref": "#/$defs/operation_entry"},
             "description": "What happens to an image, in order",
         },
+        "transform": {
+            "type": ["array", "null"],
+            "items": {"$ref": "#/$defs/operation_entry"},
+            "description": "What AdaFaceDataset calls transform_ops",
+        },
         "batch_transform_ops": {
             "type": ["array", "null"],
             "items": {"$ref": "#/$defs/batch_operation_entry"},

@@ -56,7 +56,7 @@ def warnings() -> Any:
         ("  epochs: 120", "  epochs: many", "Global.epochs: must be a whole number, got 'many'"),
         ("  epochs: 120", "  epochs: 0", "Global.epochs: must be at least 1, got 0"),
         ("  epochs: 120", "  epochs: 1.5", "Global.epochs: must be a whole number, got 1.5"),
-        ("  epochs: 120", "  train_mode: metabin", "Global.train_mode: only the ordinary training loop is"),
+        ("  epochs: 120", "  train_mode: progressive", "Global.train_mode: progressive training, whose pict"),
         (
             "pretrained_model: http",
             "pretrained_model: [1]\n  # http",
@@ -95,7 +95,7 @@ def warnings() -> Any:
         (
             "Loss:\n  Train:",
             "Loss:\n  Trian:",
-            "Loss.Trian: unknown key 'Trian', did you mean 'Train'? (accepts: Train, Eval)",
+            "Loss.Trian: unknown key 'Trian', did you mean 'Train'? (accepts: Train, Eval, ",
         ),
         (
             "Optimizer:",
