@@ -5,10 +5,11 @@ them.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import itertools
 import signal
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -237,21 +238,32 @@ def collate(samples: list[Sample]) -> Batch:
 def _start_worker(worker: int) -> None:
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
-    # Ctrl-C reaches the workers, too: the training process decides when they stop, after its checkpoint
+    # Ctrl-C reaches the workers, too, and so may the SIGTERM of a scheduler: the training process decides
+    # when they stop, after its checkpoint. A second SIGTERM is that process, ending those that do not hear it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
 
 _running: weakref.WeakSet[Any] = weakref.WeakSet()
 """Iterators of torch's loaders whose workers may be alive."""
 
 
-def _end_workers() -> None:
-    """End the workers of iterators that an error keeps alive.
+@contextlib.contextmanager
+def own_workers() -> Iterator[None]:
+    """End the worker processes that loaders start inside the block, also where an error leaves it.
 
-    Python would send them SIGTERM at its end, which they let pass, and wait for them for ever.
+    Left to the garbage collector, torch waits ten seconds for each that the error's traceback keeps alive,
+    and Python at its end for ever.
     """
-    for iterator in list(_running):
+    before = set(_running)
+    try:
+        yield
+    finally:
+        _end_workers(set(_running) - before)
+
+
+def _end_workers(iterators: Iterable[Any] | None = None) -> None:
+    for iterator in list(_running if iterators is None else iterators):
         iterator._shutdown_workers()
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lookalike.core.errors import UserError
+from lookalike.data.loader import own_workers
 from lookalike.evaluation import (
     Evaluation,
     SetEvaluation,
@@ -165,7 +166,7 @@ def evaluate(recipe: Recipe, **options: Any) -> Scored:
     require_paths(recipe, ("Global", "DataLoader.Eval"))
     check_scoring(recipe)
     device = prepare_process(recipe)
-    with process_group(device):
+    with process_group(device), own_workers():
         benchmark = build_benchmark(recipe, training=training_records(recipe))
         if benchmark is None:
             raise UserError(f"{recipe.name}: there is no DataLoader.Eval, nothing to score on")

@@ -56,6 +56,20 @@ def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(command: Command, pictures: Pa
     assert resumed["interrupted"] is None
 
 
+def test_a_run_that_fails_ends_with_the_processes_that_load_pictures(pictures: Path, tmp_path: Path) -> None:
+    """They let SIGTERM pass, by which Python would end them: it once waited for them for ever."""
+    values = recipe_values(pictures, tmp_path / "out", num_workers=2)
+    values["Optimizer"]["lr"] = {"name": "Constant", "learning_rate": 1e20}
+    file = tmp_path / "diverging.yaml"
+    file.write_text(yaml.safe_dump(values), encoding="utf-8")
+    ended = subprocess.run(
+        [sys.executable, "-m", "lookalike", "train", "-c", str(file)], cwd=REPOSITORY, text=True,
+        capture_output=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 1
+    assert "CELoss became nan" in ended.stderr.splitlines()[-1]
+
+
 def test_the_processes_that_load_pictures_leave_stopping_to_the_run(pictures: Path, tmp_path: Path) -> None:
     section = recipe_values(pictures, tmp_path, num_workers=1)["DataLoader"]["Train"]
     loader = build_loader(section, seed=0, rank=0, world_size=1, epochs=1, training=True)
