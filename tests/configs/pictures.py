@@ -15,7 +15,7 @@ from tests.configs.table import Row
 CLASSES, CAMERAS = 6, 3
 FACE = 112
 """Side of a face that is aligned for the network."""
-PER_CLASS = {"train": 8, "query": 2, "gallery": 4}
+PER_CLASS = {"train": 8, "query": 2, "gallery": 3}
 """Pictures a class by the purpose of a data set; what is scored without a gallery counts as one."""
 
 _PURPOSES = {"Train": "train", "UnLabelTrain": "train", "Query": "query", "Gallery": "gallery"}
