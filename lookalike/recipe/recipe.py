@@ -31,8 +31,8 @@ class DataBlocks:
 
 @dataclass
 class Recipe:
-    """What a recipe says. `global_`, `amp`, `ema`, `slim` and `index_process` are typed, the rest is as in the
-    YAML.
+    """What a recipe says. `global_`, `amp`, `ema`, `slim` and `index_process` are typed, the rest is as in
+    the YAML.
 
     `tree` is the whole of it, with anchors and overrides applied; sections are read from there, so that a
     change of one is in the dump too.

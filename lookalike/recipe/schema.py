@@ -335,7 +335,7 @@ class Quant(Part):
     """Training on with weights and activations rounded to 8 bits, for an int8 model folder."""
 
     name: Literal["pact", "moving_average"] = Field(
-        description="Range of activations: a running one (moving_average), clipped where training wants (pact)"
+        description="Range of activations: a running one (moving_average), clipped as training wants (pact)"
     )
 
 
