@@ -20,6 +20,8 @@ SAMPLE = 200
 """Pictures of each set that are decoded without `--full`, spread evenly."""
 MOST_COMPARED = 50_000
 """Pictures whose contents are compared without `--full`."""
+NO_MATTER = 0.01
+"""Share of copies up to which a leak is told, but moves figures too little to forbid a run."""
 _SHOWN = 10
 
 
@@ -140,7 +142,7 @@ def _leak(one: Block, other: Block, why: str, wrong: bool, report: Report) -> No
     if not pairs:
         return
     first = [f"{here.where(a)} and {there.where(b)}" for a, b in pairs]
-    say = report.wrong if wrong else report.doubtful
+    say = report.wrong if wrong and len(pairs) > NO_MATTER * len(there) else report.doubtful
     plural = "s are" if len(pairs) > 1 else " is"
     say(
         "copies",
@@ -158,7 +160,8 @@ def _two_classes(train: Block, report: Report) -> None:
     ]
     if groups:
         shown = listed([" and ".join(records.where(index) for index in group[:2]) for group in groups], 3)
-        report.doubtful("copies", f"{len(groups)} pictures stand under two classes of {train.name} ({shown})")
+        stand = "1 picture stands" if len(groups) == 1 else f"{len(groups)} pictures stand"
+        report.doubtful("copies", f"{stand} under two classes of {train.name} ({shown})")
 
 
 def check_preparation(recipe: Recipe, sets: Sets, report: Report) -> None:

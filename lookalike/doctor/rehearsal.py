@@ -61,7 +61,7 @@ def rehearse(
     broken: set[str],
     report: Report,
 ) -> Rehearsed | None:
-    """Run a little of the training, on real pictures where there are any, else on black ones.
+    """Run a little of the training, on real pictures where there are any, else on noise.
 
     A mistake that only shows when things run (a loss that reads what the model does not give, a NaN) becomes
     a problem of the report.
@@ -80,7 +80,8 @@ def rehearse(
         images = images.to(device).contiguous(memory_format=layout)
         labels = labels.to(device)
         loss.to(device)
-        done = _steps(recipe, model, loss, optimizers, images, labels, device, report)
+        made_up = read is None
+        done = _steps(recipe, model, loss, optimizers, images, labels, made_up, device, report)
         if done is None:
             return None
         seconds, update, activations = done
@@ -116,13 +117,14 @@ def _pictures(
     """Images (N, C, H, W), labels (N,), and the seconds it took to read and vary one."""
     channels, height, width = recipe.global_.image_shape
     count = max(CLASSES * EACH, min(sets.batch_size(CLASSES * EACH), PIXELS // (height * width)))
-    black = torch.zeros(count, channels, height, width), torch.arange(count) // EACH, None
+    # not black ones: a batch norm that sees no variance blows up
+    made_up = torch.randn(count, channels, height, width), torch.arange(count) // EACH, None
     block = sets.train
     if block is None or block.loader is None or block.records is None:
-        return black
+        return made_up
     loader = _few(recipe, block, _some(block.records.labels, block.records.paths, broken, count))
     if loader is None:
-        return black
+        return made_up
     try:
         seconds = math.inf
         for _ in range(2):  # the first time loads libraries
@@ -131,7 +133,7 @@ def _pictures(
             seconds = min(seconds, time.perf_counter() - started)
     except LookalikeError as error:
         report.wrong("transforms", str(error))
-        return black
+        return made_up
     images = batch["image"]
     if tuple(images.shape[1:]) != (channels, height, width):
         report.doubtful(
@@ -187,6 +189,7 @@ def _steps(
     optimizers: Optimizers,
     images: Tensor,
     labels: Tensor,
+    made_up: bool,
     device: torch.device,
     report: Report,
 ) -> tuple[float, float, int] | None:
@@ -224,6 +227,11 @@ def _steps(
         kept = sum(kept_now.values())
         optimizers.zero_grad()
         bad = [name for name, value in values.items() if not math.isfinite(float(value.detach()))]
+        if bad and made_up:  # untrained weights at the full rate on noise: of a real run it tells little
+            report.doubtful(
+                "rehearsal", f"{bad[0]} was not finite on made-up pictures: check again with the real ones"
+            )
+            return None
         if bad:
             report.wrong(
                 "rehearsal", f"{bad[0]} is not finite in the first steps: look at the losses and the rate"
@@ -232,7 +240,8 @@ def _steps(
         passed = time.perf_counter() - begun
         if passed > PATIENCE or (done >= STEPS and passed > LONG_ENOUGH):
             break
-    report.right("rehearsal", f"training steps of {len(images)} pictures ran on {device}")
+    kind = "made-up pictures" if made_up else "pictures"
+    report.right("rehearsal", f"training steps of {len(images)} {kind} ran on {device}")
     return seconds, update, kept
 
 

@@ -135,6 +135,28 @@ def test_a_leak(values: dict[str, Any], pictures: Path, tmp_path: Path) -> None:
     assert f"query-changed.txt:{len(query) + 1}" in problem
 
 
+def test_a_leak_of_less_than_one_in_a_hundred_is_told_and_borne(
+    values: dict[str, Any], pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, query = a_list(pictures, "train"), a_list(pictures, "query")
+    put_list(values, "query", tmp_path, [*query, train[0].split("\t")[0] + "\t6"])
+    monkeypatch.setattr("lookalike.doctor.pictures.NO_MATTER", 1 / len(query))
+    report = checked(values, tmp_path)
+    assert report.problems == []
+    assert "! copies" in report.text()
+    assert "1 file is both in Train and in Eval.Query" in report.text()
+
+
+def test_a_rehearsal_on_made_up_pictures_does_not_judge_the_rate(
+    values: dict[str, Any], tmp_path: Path
+) -> None:
+    values["DataLoader"]["Train"]["dataset"]["image_root"] = str(tmp_path / "nowhere")
+    values["Optimizer"]["lr"] = {"name": "Constant", "learning_rate": 1e30}
+    report = checked(values, tmp_path)
+    assert [problem for problem in report.problems if "nowhere" not in problem] == []
+    assert "not finite on made-up pictures" in report.text()
+
+
 def test_missing_and_broken_pictures(values: dict[str, Any], pictures: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"nothing")
     lines = [*a_list(pictures, "train"), f"{tmp_path / 'broken.png'}\t0", "class 0/none.png\t0"]
