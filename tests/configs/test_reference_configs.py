@@ -67,8 +67,8 @@ def export_and_embed(command: Command, values: dict[str, Any], weights: str) -> 
     Codes have eight bits a byte.
     """
     exported = command("export", "-c", "recipe.yaml", "-o", weights, "--json").json()
-    resized = "Resize" in Path("recipe.yaml").read_text("utf-8")
-    side = 48 if resized else values["Global"]["image_shape"][1]
+    scored = values["DataLoader"]["Eval"] if "DataLoader" in values else values["RecPreProcess"]
+    side = 48 if "Resize" in str(scored) else values["Global"]["image_shape"][1]
     draw(Path("one.jpg"), Picture(1, 0, "query"), side, side)
     told = command("embed", exported["folder"], "one.jpg", "--json").json()
     vector = np.asarray(told["vectors"][0]["vector"], np.float32)
