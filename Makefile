@@ -28,7 +28,7 @@ lint: setup
 test: lint
 	$(BIN)/pytest
 
-# Every recognition config of the reference with networks of their full width: some forty minutes on two cores.
+# Every recognition config of the reference with networks of their full width: about a minute a config on one core.
 test-configs: setup
 	$(BIN)/pytest -m slow --durations=0 tests/configs
 
