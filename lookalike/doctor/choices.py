@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from lookalike.core.errors import UserError
+from lookalike.doctor.embedders import Ask, ask, why_not_fetched
 from lookalike.doctor.survey import Survey
 from lookalike.images.operations.resize import check_interpolation
 from lookalike.model import RecModel, backbone_normalisation, build_backbone
@@ -85,17 +86,15 @@ def choose(
     """
     small = seen.side <= TINY_SIDE and seen.grey_share > 0.95
     name = backbone or (TINY_BACKBONE if small else DEFAULT_BACKBONE)
-    from_timm = name.startswith("timm/")
-    normalisation = backbone_normalisation(name)
-    fetchable = from_timm and _has_weights(name)
-    weights: bool | str = fetchable if pretrained is None else pretrained
-    if pretrained is True and from_timm and not fetchable:
-        raise UserError(
-            f"--pretrained true: timm knows no published weights of {name}; give a file, or false"
-        )
     wanted = size or (_tiny_size(seen.side) if name == TINY_BACKBONE else _size_for(seen.side))
-    stop_layer = None if from_timm else "flatten"
-    built = _build(name, stop_layer, wanted, size is not None, normalisation.input_size[1])
+    asked = ask(name, wanted)
+    built = _build(name, asked, wanted, size is not None)
+    normalisation = backbone_normalisation(name)
+    reason = why_not_fetched(name)
+    if pretrained is True and reason:
+        raise UserError(f"--pretrained true: {reason}")
+    fetchable = not reason
+    weights: bool | str = fetchable if pretrained is None else pretrained
     counts = np.bincount(train_labels)
     per_identity = max(2, min(_PER_IDENTITY, int(np.median(counts))))
     # at least four batches an epoch
@@ -104,14 +103,14 @@ def choose(
     per_epoch = len(train_labels) * (built.seconds + seen.width * seen.height * _SECONDS_A_PIXEL)
     steps = math.ceil(len(train_labels) / (identities * per_identity))
     chosen_epochs = epochs or _epochs(steps, per_epoch, 6 if weights else 20)
-    imagenet = from_timm and bool(weights)
+    imagenet = asked.of_timm and bool(weights)
     brightness = float(np.mean(seen.mean))
     return Choices(
         backbone=name,
         backbone_arguments=built.arguments,
         pretrained=weights,
         fetchable=fetchable,
-        stop_layer=stop_layer,
+        stop_layer=asked.stop_layer,
         size=built.size,
         width=built.width,
         mean=normalisation.mean if weights else seen.mean,
@@ -159,13 +158,6 @@ def _epochs(steps: int, seconds: float, few: int) -> int:
     return max(_MIN_EPOCHS, min(affordable, useful, _MAX_EPOCHS))
 
 
-def _has_weights(name: str) -> bool:
-    import timm
-
-    found = timm.get_pretrained_cfg(name.removeprefix("timm/"))
-    return found is not None and bool(found.has_weights)
-
-
 def _interpolation(name: str) -> str:
     try:
         return check_interpolation("ResizeImage", name, "pil")
@@ -186,31 +178,39 @@ class _Built:
     stem: list[str]
 
 
-def _build(name: str, stop_layer: str | None, size: int, given: bool, own_size: int) -> _Built:
+def _build(name: str, asked: Ask, size: int, given: bool) -> _Built:
     """Build a backbone to see what it needs.
 
-    Networks that are built for one size (most transformers) get it as `img_size`, where they know that, and
-    keep their own where no size was asked for.
+    A network that is built for one size gets it as an argument, where it has one. Where no size was asked
+    for, such a network keeps its own, and one that is made for small pictures sees small ones.
     """
-    attempts: list[tuple[dict[str, Any], int]] = [({}, size)]
-    if name == TINY_BACKBONE:
-        # a small last map in a row says where a stroke is; a large one would be too many numbers
-        pool = "none" if size < 48 else "average"
-        attempts = [({"widths": [32, 64, 128, 256], "pool": pool}, size)]
-    elif name.startswith("timm/"):
-        attempts += [({"img_size": size}, size)] if given else [({}, own_size)]
     failure: Exception | None = None
-    for arguments, side in attempts:
+    own = size
+    for more in ({}, asked.sized):
+        arguments = {**asked.arguments, **more}
+        if more and not given:
+            break
         try:
-            network = build_backbone({"name": name, **arguments}, stop_layer=stop_layer, pretrained=False)
-            width, seconds = _measure(network, side)
-        except (UserError, RuntimeError, AssertionError, ValueError) as error:
-            if isinstance(error, UserError) and not failure:
+            network = build_backbone(
+                {"name": name, **arguments}, stop_layer=asked.stop_layer, pretrained=False
+            )
+        except UserError as error:
+            if failure is None:
                 raise  # the network itself is unknown
-            failure = failure or error
-            continue
-        return _Built(arguments, side, width, seconds, _stem(network))
-    raise UserError(f"{name} does not take pictures of {size} x {size}: {failure}; choose another --size")
+            failure = error
+            break
+        own = network.facts.image_shape[1]  # type: ignore[union-attr, index]
+        for side in [size] if given else dict.fromkeys((min(size, own), own)):
+            try:
+                width, seconds = _measure(network, side)
+            except (UserError, RuntimeError, AssertionError, ValueError) as error:
+                failure = failure or error
+                continue
+            return _Built(arguments, side, width, seconds, _stem(network))
+    raise UserError(
+        f"{name} does not take pictures of {size} x {size}, its own are {own} x {own}: choose another --size "
+        f"({str(failure).strip().splitlines()[0]})"
+    ) from failure
 
 
 def _stem(network: torch.nn.Module) -> list[str]:
@@ -239,7 +239,7 @@ def _measure(network: torch.nn.Module, side: int) -> tuple[int, float]:
     hooks = [leaf.register_forward_hook(count) for leaf in leaves]
     network.eval()
     try:
-        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
             features = network(torch.zeros(1, 3, side, side))
     finally:
         for hook in hooks:

@@ -167,11 +167,7 @@ def _pretrained(choices: Choices) -> list[str]:
         ]
     if choices.tiny:
         return []
-    why = (
-        "learned from nothing"
-        if choices.fetchable
-        else "no published weights are known: learned from nothing"
-    )
+    why = "learned from nothing" if choices.fetchable else "no published weights fit it: learned from nothing"
     return [f"    pretrained: False          # {why}; weights of a local file: pretrained: {named}"]
 
 

@@ -6,9 +6,12 @@ import csv
 from pathlib import Path
 
 import pytest
+import torch
 
 from lookalike.core.errors import UserError
 from lookalike.doctor import init_recipe
+from lookalike.doctor.embedders import ask
+from lookalike.model import RecModel, build_model
 from lookalike.recipe import load_recipe
 from tests.doctor.pictures import draw_class, draw_classes, read_lines
 
@@ -145,6 +148,72 @@ def test_a_transformer_gets_its_picture_size(classes: Path, tmp_path: Path) -> N
     name = "timm/vit_tiny_patch16_224"
     result = init_recipe(classes, tmp_path / "my.yaml", backbone=name, size=64, pretrained=False)
     assert load_recipe(result.recipe).arch["Backbone"]["img_size"] == 64
+
+
+@pytest.mark.parametrize(
+    ("backbone", "stop_layer", "side", "arguments"),
+    [
+        ("WideResNet", "flatten", 32, {"depth": 28, "widen_factor": 2, "dropout": 0.0, "num_classes": 10}),
+        ("AdaFace_IR_18", None, 112, {}),
+        ("AlexNet", "relu7", 224, {}),
+        ("DeiT_tiny_patch16_224", "flatten", 224, {}),
+        ("PVT_V2_B0", "flatten", 96, {}),
+    ],
+)
+def test_each_network_is_asked_for_its_features_on_pictures_of_its_size(
+    classes: Path,
+    tmp_path: Path,
+    backbone: str,
+    stop_layer: str | None,
+    side: int,
+    arguments: dict[str, object],
+) -> None:
+    result = init_recipe(classes, tmp_path / "my.yaml", backbone=backbone, pretrained=False)
+    recipe = load_recipe(result.recipe)
+    assert recipe.arch["Backbone"] == {"name": backbone, **arguments, "pretrained": False}
+    assert (recipe.arch.get("BackboneStopLayer") or {}).get("name") == stop_layer
+    assert result.size == side
+    with torch.device("meta"):  # head and neck fit, or it would not build
+        model = build_model(recipe.arch, pretrained=False, image_shape=(3, side, side))
+    assert isinstance(model, RecModel)
+    assert model.embedding_size((3, side, side)) == recipe.arch["Head"]["embedding_size"]
+
+
+def test_a_network_for_faces_is_built_for_the_size_that_is_asked_for() -> None:
+    assert ask("AdaFace_IR_18", 224).sized == {"input_size": [224, 224]}
+    assert ask("ViT_base_patch16_224", 64).sized == {"img_size": 64}
+    assert not ask("CLIP_vit_base_patch32_224", 64).sized
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            {"backbone": "AdaFace_IR_18", "size": 160},
+            r"not take pictures of 160 x 160, its own are 112 x 112: choose another --size \(.*112.*224",
+        ),
+        ({"backbone": "GoogLeNet"}, "neither here nor in timm"),
+        ({"backbone": "PPLCNet_x0_26"}, r"unknown backbone 'PPLCNet_x0_26', did you mean 'PPLCNet_x0_25'\?"),
+        ({"backbone": "AdaFace_IR_18", "pretrained": True}, "no pretrained weights are published for"),
+        ({"backbone": "TinyNet_E", "pretrained": True}, "cannot be read.*name: timm/tinynet_e"),
+    ],
+)
+def test_what_a_network_cannot_is_refused(
+    classes: Path, tmp_path: Path, options: dict[str, object], sentence: str
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        init_recipe(classes, tmp_path / "my.yaml", **options)  # type: ignore[arg-type]
+    assert not (tmp_path / "my.yaml").exists()
+
+
+def test_weights_that_are_published_are_fetched_unless_told_otherwise(classes: Path, tmp_path: Path) -> None:
+    result = init_recipe(classes, tmp_path / "my.yaml", backbone="PPLCNet_x0_25")
+    recipe = load_recipe(result.recipe)
+    assert recipe.arch["Backbone"] == {"name": "PPLCNet_x0_25", "pretrained": True}
+    assert recipe.data is not None
+    assert recipe.data.Train is not None
+    normalisation = recipe.data.Train["dataset"]["transform_ops"][-1]["NormalizeImage"]
+    assert normalisation["mean"] == [0.485, 0.456, 0.406]
 
 
 def test_a_named_file_of_weights(classes: Path, tmp_path: Path) -> None:

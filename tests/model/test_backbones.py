@@ -205,6 +205,7 @@ class TestTimm:
         own = backbone_normalisation("PPLCNet_x2_5")
         assert own.mean == (0.485, 0.456, 0.406)
         assert own.input_size == (3, 224, 224)
+        assert backbone_normalisation("AdaFace_IR_18").mean == (0.5, 0.5, 0.5)
         assert backbone_normalisation("timm/vit_base_patch16_clip_224.openai").mean == pytest.approx(
             (0.48145466, 0.4578275, 0.40821073)
         )

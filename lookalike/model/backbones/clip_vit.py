@@ -81,6 +81,7 @@ def _clip(timm_name: str, image: int) -> Callable[..., nn.Module]:
             network.idle_in_reference = ["proj"]
         # recipes of the reference stop it at 'flatten', a layer that it does not have there either
         network.stop_layer_aliases = {"flatten": WHOLE_NETWORK}
+        network.image_shape = (3, image, image)
         return network  # type: ignore[no-any-return]
 
     return build

@@ -122,6 +122,8 @@ def backbone_normalisation(name: str) -> Normalisation:
     twin = REFERENCE_NAMES.get(name)
     if not is_timm(name) and twin is None:
         backbones.entry(name)
+        if name.startswith("AdaFace_"):  # as faces are cut out and prepared for it
+            return Normalisation((0.5,) * 3, (0.5,) * 3, (3, 112, 112))
         return Normalisation()
     import timm
 
