@@ -199,7 +199,7 @@ def _build(name: str, asked: Ask, size: int, given: bool) -> _Built:
                 raise  # the network itself is unknown
             failure = error
             break
-        own = network.facts.image_shape[1]  # type: ignore[union-attr, index]
+        own = RecModel(network).facts.image_shape[1]
         for side in [size] if given else dict.fromkeys((min(size, own), own)):
             try:
                 width, seconds = _measure(network, side)

@@ -84,7 +84,7 @@ def small(schema: Any, **arch: Any) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
     model = build_model(recipe_of(schema, **arch).arch, image_shape=(3, 32, 32))
     given: dict[str, torch.Tensor] = model(torch.randn(4, 3, 32, 32), torch.arange(4))
-    given.get("logits", given["features"]).square().sum().backward()
+    given.get("logits", given["features"]).square().sum().backward()  # type: ignore[no-untyped-call]
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
     assert gradients
     assert all(gradient.isfinite().all() for gradient in gradients)
