@@ -45,6 +45,10 @@ def _check(recipe: Recipe, full: bool, report: Report) -> None:
         )
     if not missing:
         report.right("files", "all files and folders that it names are there")
+    if recipe.arch and not any(section in recipe.tree for section in ("DataLoader", "Loss", "Optimizer")):
+        check_parts(recipe, report, trained=False)
+        report.right("recipe", "it says nothing of training: it is for export and use")
+        return
     sets = read_sets(recipe, [key for key, _ in missing], report)
     check_classes(recipe, sets, report)
     broken = check_pictures(sets, full, report)

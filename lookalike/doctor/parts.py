@@ -40,9 +40,11 @@ class Parts:
     loss: nn.Module | None = None
 
 
-def check_parts(recipe: Recipe, report: Report) -> Parts:
-    """Build model, losses and metrics of a recipe; nothing is fetched and nothing computed."""
-    parts = Parts(_model(recipe, report), _losses(recipe, report))
+def check_parts(recipe: Recipe, report: Report, trained: bool = True) -> Parts:
+    """Build model, metrics and, where it is `trained`, losses of a recipe; nothing is fetched and nothing
+    computed.
+    """
+    parts = Parts(_model(recipe, report), _losses(recipe, report) if trained else None)
     with report.catch("metric"):
         check_metrics(recipe.metrics_eval, recipe.global_.eval_mode)
     if recipe.rec_pre_process is not None and recipe.rec_pre_process.get("transform_ops"):

@@ -123,6 +123,15 @@ def test_neck_and_head_that_do_not_fit(values: dict[str, Any], tmp_path: Path) -
     assert any("flaten" in text for text in report.problems)
 
 
+def test_a_recipe_for_export_alone_lacks_nothing(values: dict[str, Any], tmp_path: Path) -> None:
+    used = {key: values[key] for key in ("Global", "Arch")}
+    report = checked(used, tmp_path)
+    assert report.problems == []
+    assert "it is for export and use" in report.text()
+    report = checked(used | {"Loss": values["Loss"]}, tmp_path)
+    assert any("there is no DataLoader.Train" in text for text in report.problems)
+
+
 def test_a_leak(values: dict[str, Any], pictures: Path, tmp_path: Path) -> None:
     train, query = a_list(pictures, "train"), a_list(pictures, "query")
     source = pictures / "pictures" / train[0].split("\t")[0]
