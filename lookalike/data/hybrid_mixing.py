@@ -84,7 +84,8 @@ class MixupCutmixHybrid:
         height, width = own.shape[-2:]
         drawn = float(rng.beta(self.cutmix_alpha, self.cutmix_alpha))
         if self.minmax is not None:
-            rows, columns, share = box_of_share(height, width, *self.minmax, rng)
+            least, most = self.minmax
+            rows, columns, share = box_of_share(height, width, least, most, rng)
         else:
             rows, columns, share = random_box(height, width, drawn, rng)
             share = share if self.correct_lam else drawn

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 
 from lookalike.core.component import Component
-from lookalike.core.errors import BrokenImage
+from lookalike.core.errors import BrokenImage, UserError
 from lookalike.data.dataset import build_dataset
 from lookalike.data.image_dataset import ImageDataset, Key, Sample
 from lookalike.data.sampling.seeding import generator
 from lookalike.data.transforms import Transforms, build_transforms
+from lookalike.images import dataset_operations
 
 WEAK = "transform_ops_weak"
 STRONG = {"transform_ops_strong": "strong", "transform_ops_strong2": "strong_2"}
@@ -22,31 +24,40 @@ _VIEW = 0x5F3759DF  # keeps the streams of the strong views apart from that of t
 
 
 class ViewsDataset(ImageDataset):
-    """An ImageDataset whose samples hold strong views beside the weak one, `image`, each drawn by itself."""
+    """The data set `weak` whose samples hold strong views beside its own, `image`, each drawn by itself.
 
-    strong: dict[str, Transforms]
+    The pictures are those of `weak`, whatever kind of data set it is.
+    """
 
-    @classmethod
-    def of(cls, weak: ImageDataset, strong: Mapping[str, Transforms]) -> ViewsDataset:
-        """The data set `weak` with further views."""
-        made = cls.__new__(cls)
-        made.__dict__.update(weak.__dict__)
-        made.strong = dict(strong)
-        return made
+    def __init__(self, weak: ImageDataset, strong: Mapping[str, Transforms]) -> None:
+        super().__init__(weak.records, weak.transforms, weak.seed, max_broken_share=weak.max_broken_share)
+        self.num_pictures = weak.num_pictures
+        self.weak, self.strong = weak, dict(strong)
+
+    def picture(self, index: int) -> np.ndarray:
+        return self.weak.picture(index)
+
+    def transforms_of(self, index: int, size: tuple[int, int] | None = None) -> Transforms:
+        return self.weak.transforms_of(index, size)
+
+    def fill_cache(self) -> None:
+        self.weak.fill_cache()
 
     def __getitem__(self, key: Key) -> Sample:
         sample = super().__getitem__(key)
         if "image" not in sample:
             return sample
-        epoch, index, occurrence = key if isinstance(key, tuple) else (self.epoch, key, 0)
+        epoch, _, occurrence = key[:3] if isinstance(key, tuple) else (self.epoch, key, 0)
         index = sample["index"]
         try:
             picture = self.picture(index)
-        except BrokenImage as error:  # vanished since the weak view was read
+            for number, (name, transforms) in enumerate(self.strong.items(), start=1):
+                rng = generator(self.seed, epoch, index, occurrence, number, _VIEW)
+                sample[name] = torch.from_numpy(transforms(picture, rng))
+        except BrokenImage as error:  # gone since the weak view was made
             return {"broken": (error.path, error.reason), "index": index}
-        for number, (name, transforms) in enumerate(self.strong.items(), start=1):
-            rng = generator(self.seed, epoch, index, occurrence, number, _VIEW)
-            sample[name] = torch.from_numpy(transforms(picture, rng))
+        except UserError as error:
+            return {"failed": f"{self.records.paths[index]}: {error}", "index": index}
         return sample
 
 
@@ -62,11 +73,13 @@ def build_views(section: Any, *, seed: int = 0, reference_behaviour: bool = Fals
     """
     component = Component.of(section, "dataset")
     keys = (WEAK, *STRONG)
-    plain = component.with_arguments({k: v for k, v in component.arguments.items() if k not in keys})
-    views = {
-        key: build_transforms(component.arguments[key] or [], reference_behaviour=reference_behaviour)
-        for key in keys
-        if key in component.arguments
-    }
-    weak = build_dataset(plain, views[WEAK], seed=seed, reference_behaviour=reference_behaviour)
-    return ViewsDataset.of(weak, {STRONG[key]: view for key, view in views.items() if key in STRONG})
+    plain = {key: value for key, value in component.arguments.items() if key not in keys}
+    views = {}
+    for key in keys:
+        if key in component.arguments:
+            block = component.with_arguments({**plain, "transform_ops": component.arguments[key] or []})
+            views[key] = build_transforms(dataset_operations(block), reference_behaviour=reference_behaviour)
+    weak = build_dataset(
+        component.with_arguments(plain), views.pop(WEAK), seed=seed, reference_behaviour=reference_behaviour
+    )
+    return ViewsDataset(weak, {STRONG[key]: view for key, view in views.items()})

@@ -20,6 +20,7 @@ from lookalike.training.checkpoint import Progress
 from lookalike.training.feed import Feed
 from lookalike.training.optimizers import Optimizers
 from lookalike.training.precision import Precision
+from lookalike.training.reach import leaves_parts_unused
 
 Losses = dict[str, Tensor]
 
@@ -54,7 +55,8 @@ class Workbench:
         """Gradients of the sum of the losses, divided by the batches of an update."""
         if self.device.type == "cpu":  # free here; on a GPU it would wait for every step
             self.refuse(losses)
-        self.precision.scaler.scale(losses["loss"] / self.update_freq).backward()
+        total = self.precision.scaler.scale(losses["loss"] / self.update_freq)
+        total.backward()  # type: ignore[no-untyped-call]
 
     def update(self, *parts: int) -> None:
         """One step of all optimizers, or of those at these places of the recipe's list; gradients are
@@ -76,9 +78,6 @@ class Step(ABC):
     step stands, so that a resumed run goes on with the next batch.
     """
 
-    uses_every_part: ClassVar[bool | None] = None
-    """Whether each backward pass reaches every parameter; None where that depends on the losses."""
-
     def __init__(self, bench: Workbench, feed: Feed) -> None:
         self.bench, self.feed = bench, feed
 
@@ -86,6 +85,11 @@ class Step(ABC):
     @abstractmethod
     def build_loss(cls, recipe: Recipe) -> nn.Module:
         """The losses of a recipe; `terms` are all of them."""
+
+    @classmethod
+    def leaves_parts_unused(cls, model: Model, loss: Any) -> bool:
+        """Whether a backward pass may leave parameters without a gradient."""
+        return leaves_parts_unused(model, loss.terms)
 
     @property
     def position(self) -> int:
@@ -115,7 +119,6 @@ class TwoLoaderStep(Step):
     A batch is `{"Train": [batch, …], NAME: batch}`.
     """
 
-    uses_every_part = False
     beside: ClassVar[str]
     """Name of the second block under `DataLoader`."""
 

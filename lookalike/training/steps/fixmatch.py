@@ -6,7 +6,7 @@ Semi-Supervised Learning, 2022, https://arxiv.org/abs/2203.02261.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from lookalike.core.errors import UserError
 from lookalike.data.loader import Batch, Loader
 from lookalike.data.views import STRONG
 from lookalike.loss import build_loss
+from lookalike.model import Model
 from lookalike.model.heads import has_margin
 from lookalike.recipe import Recipe
 from lookalike.training.feed import Feed
@@ -83,6 +84,10 @@ class FixMatchStep(TwoLoaderStep):
     @classmethod
     def build_loss(cls, recipe: Recipe) -> nn.Module:
         return SemiSupervisedLosses(recipe)
+
+    @classmethod
+    def leaves_parts_unused(cls, model: Model, loss: Any) -> bool:
+        return True  # a neck beside the head is read by losses of two views only
 
     def count(self, batch: Batch) -> int:
         return len(batch["Train"][0]["label"]) + len(self.views) * len(batch[self.beside]["label"])

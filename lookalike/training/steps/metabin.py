@@ -14,10 +14,12 @@ from torch import Tensor, nn
 from lookalike.core.errors import UserError
 from lookalike.data.loader import Batch, Loader
 from lookalike.loss import build_loss
+from lookalike.model import Model
 from lookalike.model.meta_norm import clip_gates, gates, set_mode, stepped_gates, using_gates
 from lookalike.recipe import Recipe
 from lookalike.training import distributed
 from lookalike.training.feed import Feed
+from lookalike.training.reach import leaves_parts_unused
 from lookalike.training.steps.base import Losses, TwoLoaderStep, Workbench, detached, in_float32
 
 NETWORK, GATES, INNER = 0, 1, 2
@@ -84,6 +86,11 @@ class MetaBinStep(TwoLoaderStep):
     @classmethod
     def build_loss(cls, recipe: Recipe) -> nn.Module:
         return MetaLosses(recipe)
+
+    @classmethod
+    def leaves_parts_unused(cls, model: Model, loss: Any) -> bool:
+        # meta-training is no backward pass of the replica
+        return any(leaves_parts_unused(model, one.terms) for one in (loss.basic, loss.meta_test))
 
     def reads(self, epoch: int, iteration: int) -> int:
         return self.warmup_batches if epoch == 1 and iteration == 0 else 1
