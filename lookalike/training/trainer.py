@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from torch import Tensor
 from lookalike.core import process
 from lookalike.core.errors import LookalikeError, UserError
 from lookalike.core.log import forget_warnings, logger, start_file, stop_file
-from lookalike.model import DistillationModel, build_model, load_weights
+from lookalike.data.loader import own_workers
+from lookalike.model import build_model, load_weights
 from lookalike.recipe import Recipe, require_paths
 from lookalike.training import checkpoint as checkpoints
 from lookalike.training import distributed
@@ -73,7 +75,7 @@ def train(recipe: Recipe) -> TrainResult:
     require_paths(recipe)
     check_scoring(recipe)
     device = prepare_process(recipe)
-    with distributed.process_group(device):
+    with distributed.process_group(device), own_workers():
         folder = run_folder(recipe)
         log = None
         if process.is_main():
@@ -142,7 +144,7 @@ class Trainer:
         if recipe.ema is not None:
             self.ema = ExponentialMovingAverage(self.model, recipe.ema.decay, recipe.ema.warmup)
             self.ema.go_on(averaged, self.progress.ema_steps)
-        unused = self._leaves_parts_unused() if mode.uses_every_part is None else not mode.uses_every_part
+        unused = mode.leaves_parts_unused(self.model, self.loss)
         self.distributed_model = distributed.replicate(self.model, device, unused)
         self.step = build_step(
             Workbench(
@@ -258,7 +260,7 @@ class Trainer:
             means.add(values)
         pending.clear()
 
-    def _refuse_nonfinite(self, batch: int, losses: dict[str, Tensor]) -> None:
+    def _refuse_nonfinite(self, batch: int, losses: Mapping[str, Tensor]) -> None:
         bad = {name: v for name, value in losses.items() if not math.isfinite(v := float(value.detach()))}
         if not bad:
             return
@@ -388,20 +390,6 @@ class Trainer:
             f"best {self.progress.best_metric if self.progress.best_metric is not None else 'not yet known'}"
         )
         return averaged
-
-    def _leaves_parts_unused(self) -> bool:
-        """Whether the losses leave a neck or head without a gradient, which the exchange has to know.
-
-        Of several models, and of a neck that reads layers on the way, that is not known beforehand.
-        """
-        if isinstance(self.model, DistillationModel) or getattr(self.model.neck, "takes_layers", False):
-            return True
-        read = {getattr(term, "feature_from", None) for term in self.loss.terms}
-        head, neck = self.model.head is not None, self.model.neck is not None
-        through_neck = read & {"features", "neck"} or (
-            "logits" in read and self.model.head_feature_from == "neck"
-        )
-        return (head and "logits" not in read) or (neck and not through_neck)
 
     def _batches_per_epoch(self) -> int:
         """Batches of an epoch: those of the loader's first, for samplers whose epochs differ in length.
