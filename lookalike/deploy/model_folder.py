@@ -29,7 +29,8 @@ FORMAT = 1
 class ModelFolder:
     """The manifest of a model folder.
 
-    `binarize` is None, `sign` or `round`; `shape` is C, H, W of the input.
+    `binarize` is None, `sign` or `round`; `shape` is C, H, W of the input; `precision` is that of the
+    arithmetic (pictures and embeddings are float32 in either).
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
@@ -46,6 +47,7 @@ class ModelFolder:
     license: str | None = None
     made_from: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+    precision: Literal["float32", "int8"] = "float32"
     format: int = FORMAT
 
     @classmethod
@@ -109,6 +111,7 @@ class ModelFolder:
             "",
             f"- Input: picture, preprocessed to {'x'.join(map(str, self.shape))} as `model.json` says",
             f"- Output: `{self.output}`, {kind}{', L2-normalised' if self.normalized else ''}",
+            f"- Arithmetic: {self.precision}",
             f"- Fingerprint: `{self.fingerprint}`",
             f"- Licence: {self.license or 'not stated'}",
         ]

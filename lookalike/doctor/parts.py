@@ -30,6 +30,7 @@ from lookalike.model import (
 from lookalike.model.weights.sources import address_of
 from lookalike.recipe import Recipe
 from lookalike.training.optimizers import Optimizers, build_optimizer
+from lookalike.training.slimming import slim
 
 
 @dataclass
@@ -92,6 +93,9 @@ def _model(recipe: Recipe, report: Report) -> Model | None:
             (report.right if not loaded.missing else report.doubtful)(
                 "weights", f"Global.pretrained_model: {loaded.table(rows=3)}"
             )
+    with report.catch("slim"):
+        for sentence in slim(recipe, model, (channels, height, width)):
+            report.right("slim", sentence)
     return model
 
 

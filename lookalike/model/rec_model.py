@@ -14,6 +14,7 @@ from lookalike.core.errors import UserError
 from lookalike.model.heads import IdentityHead
 from lookalike.model.layer_outputs import as_vectors, recorded, watched_path
 from lookalike.model.shapes import output_shape
+from lookalike.model.slim.structure import Structure
 from lookalike.model.stop_layers import find_layer, layer_aliases, layer_path
 
 _LAYER = Place("layer")
@@ -65,6 +66,7 @@ class RecModel(nn.Module):
         self.infer_add_softmax = infer_add_softmax
         self.class_num: int | None = getattr(head, "class_num", None)
         self.frozen_norms: list[str] = []
+        self.structure: Structure | None = None
         self.facts: BackboneFacts = getattr(backbone, "facts", BackboneFacts())
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ from lookalike.core.errors import UserError
 from lookalike.core.log import logger
 from lookalike.data import Loader, build_loader
 from lookalike.images import check_labels
-from lookalike.model import Model, build_model, load_weights
+from lookalike.model import DistillationModel, Model, build_model, load_weights
 from lookalike.recipe import Recipe
 from lookalike.training.distributed import choose_device
 
@@ -97,7 +97,9 @@ def suitable_threads(
     if free and before > 1:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             training = model.training
-            model.eval().embed(torch.zeros(1, *batch[1:]))
+            run = model if isinstance(model, DistillationModel) else model.embed
+            model.eval()
+            run(torch.zeros(1, *batch[1:]))
             model.train(training)
         if counter.get_total_flops() * batch[0] < SMALL_WORK:
             torch.set_num_threads(1)

@@ -1,7 +1,8 @@
 """Checkpoints: a folder with the weights to use and all that a resumed run needs to go on exactly.
 
     latest/
-      model.safetensors        the weights to use: the averaged ones where the recipe has EMA
+      model.safetensors        the weights to use: the averaged ones where the recipe has EMA; its header
+                               holds the structure of a pruned or rounded model
       recipe.yaml              the recipe as it took effect
       state/
         training.json          epoch, batch, best figure and what else is plain numbers
@@ -33,6 +34,7 @@ from torch import Tensor, nn
 from lookalike.core import process
 from lookalike.core.errors import LookalikeError, UserError
 from lookalike.core.files import atomic_folder, recover_folder, write_json
+from lookalike.model.slim.structure import metadata_of
 from lookalike.recipe import Recipe, load_recipe
 
 T = TypeVar("T")
@@ -105,9 +107,11 @@ def save_checkpoint(
     with told_in_words(folder), atomic_folder(folder) as part:
         state = part / "state"
         state.mkdir()
-        save_file(_plain(averaged) if averaged is not None else raw, part / "model.safetensors")
+        structure = metadata_of(model)
+        weights = _plain(averaged) if averaged is not None else raw
+        save_file(weights, part / "model.safetensors", structure)
         if averaged is not None:
-            save_file(raw, state / "model.safetensors")
+            save_file(raw, state / "model.safetensors", structure)
         if loss_state := _plain(loss.state_dict()):
             save_file(loss_state, state / "loss.safetensors")
         training = {

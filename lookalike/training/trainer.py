@@ -18,6 +18,7 @@ from lookalike.core.errors import LookalikeError, UserError
 from lookalike.core.log import forget_warnings, logger, start_file, stop_file
 from lookalike.data.loader import own_workers
 from lookalike.model import build_model, load_weights
+from lookalike.model.slim.rebuild import rebuild_for
 from lookalike.recipe import Recipe, require_paths
 from lookalike.training import checkpoint as checkpoints
 from lookalike.training import distributed
@@ -40,6 +41,7 @@ from lookalike.training.interruption import StopRequest
 from lookalike.training.optimizers import build_optimizer
 from lookalike.training.precision import Precision
 from lookalike.training.scoring import check_scoring, score
+from lookalike.training.slimming import slim_and_tell
 from lookalike.training.soft_labels import check_mixing
 from lookalike.training.steps import Workbench, build_step, step_of
 from lookalike.training.student import keep_student
@@ -114,8 +116,12 @@ class Trainer:
         shape = self.loader.dataset.image_shape()
         if resume is None:
             self.model = assemble_model(recipe, device, recipe.weights, image_shape=shape)
+            channels, height, width = shape or recipe.global_.image_shape
+            slim_and_tell(recipe, self.model, (channels, height, width))
+            self.model = to_device(self.model, device)
         else:  # every weight comes from the checkpoint
             built = build_model(recipe.arch, reference, pretrained=False, image_shape=shape)
+            rebuild_for(built, resume / "model.safetensors", f"Global.checkpoints: {resume}")
             self.model = to_device(built, device)
         self.batch_shape = (self.loader.batch_size, *(shape or recipe.global_.image_shape))
         check_output_key(recipe, self.model)

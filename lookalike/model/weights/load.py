@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lookalike.core.errors import UserError
 from lookalike.core.log import logger
+from lookalike.model.slim.rebuild import rebuild_for
 from lookalike.model.weights.pdparams import read_pdparams
 from lookalike.model.weights.reference_layout import (
     from_reference_state,
@@ -87,6 +88,7 @@ def load_weights(
     """
     path = find_weights(source)
     name = str(source)
+    rebuild_for(model, path, name)
     state: Mapping[str, Any]
     if path.suffix in (".pdparams", ".pdema"):
         for part in model.modules():
