@@ -25,6 +25,7 @@ _VERBS = {
     "gallery": "makes a gallery, adds pictures to it, tells what it holds",
     "search": "finds the nearest pictures of a gallery",
     "convert": "turns weights of another format into safetensors",
+    "data": "turns downloads of published sets into list files; joins several lists into one",
     "recipe": "lists, shows and copies the recipes that ship with Lookalike; writes their JSON schema",
 }
 

@@ -44,7 +44,7 @@ def market_1501(
     name of the folder holds `train`, unless `relabel` says otherwise. `backend: pil` decodes and resizes with
     Pillow. (The reference decodes with Pillow in any case, which differs by a level or two.)
     """
-    return _read(MARKET, image_root, cls_label_path, relabel)
+    return read_layout(MARKET, image_root, cls_label_path, relabel)
 
 
 @formats.register("DukeMTMC")
@@ -55,16 +55,17 @@ def duke_mtmc(
 
     Images are in the order of their names; the reference takes them as the disk gives them.
     """
-    return _read(DUKE, image_root, cls_label_path, relabel)
+    return read_layout(DUKE, image_root, cls_label_path, relabel)
 
 
 @formats.register("MSMT17")
 def msmt_17(image_root: str, cls_label_path: str, relabel: bool | None = None) -> Records:
     """MSMT17 with flat folders, in `image_root`/msmt17/MSMT17_V1 or in `image_root` itself: as DukeMTMC."""
-    return _read(MSMT, image_root, cls_label_path, relabel)
+    return read_layout(MSMT, image_root, cls_label_path, relabel)
 
 
-def _read(layout: Layout, image_root: str, subfolder: str, relabel: bool | None) -> Records:
+def read_layout(layout: Layout, image_root: str, subfolder: str, relabel: bool | None) -> Records:
+    """The table of one folder of a set; see `market_1501` for the rules of names."""
     root = Path(image_root)
     places = [root / folder / subfolder for folder in layout.folders]
     folder = next((place for place in places if place.is_dir()), None)
