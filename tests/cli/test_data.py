@@ -67,12 +67,8 @@ def test_lists_are_merged(command: Command, tmp_path: Path) -> None:
     assert told["class_num"] == 5
     assert list(told["id_list"].values()) == [[0, 1], [2, 3], [4, 4]]
     assert told["repeated"] == 1
-    section = {
-        "name": "ImageNetDataset",
-        "image_root": str(tmp_path),
-        "cls_label_path": f"{tmp_path}/all.txt",
-    }
-    assert read_records({**section, "relabel": True}).labels.tolist() == [0, 1, 0, 2, 3, 4]
+    merged = {"image_root": str(tmp_path), "cls_label_path": str(tmp_path / "all.txt"), "relabel": True}
+    assert read_records({"name": "ImageNetDataset", **merged}).labels.tolist() == [0, 1, 0, 2, 3, 4]
     answer = command("data", "merge", *lists, "-o", tmp_path / "all.txt", *words)
     assert "train.txt: 2 images of 2 classes, id_list [2, 3]" in answer.out
     assert "1 images stand in it more than once, the first is a/x.jpg" in answer.out

@@ -74,14 +74,17 @@ def test_an_unknown_second_word_is_one_sentence(
     assert told.startswith(f"there is no '{' '.join(words)}', did you mean '{nearest}'? (known: ")
 
 
-@pytest.mark.parametrize("verb", [*main._VERBS, "gallery create", "gallery add", "gallery info"])
+_SECOND_WORDS = {
+    "gallery": ("create", "add", "info"),
+    "recipe": ("list", "show", "copy", "schema"),
+    "data": ("list", "prepare", "merge"),
+}
+
+
+@pytest.mark.parametrize("verb", main._VERBS)
 def test_every_verb_takes_json(command: Command, verb: str) -> None:
-    if verb == "gallery":
-        return  # has second words only
-    for words in (
-        [f"recipe {word}" for word in ("list", "show", "copy", "schema")] if verb == "recipe" else [verb]
-    ):
-        assert "--json" in command(*words.split(), "--help").out
+    for word in _SECOND_WORDS.get(verb, ("",)):
+        assert "--json" in command(*f"{verb} {word}".split(), "--help").out
 
 
 def test_an_error_that_meets_all_processes_is_told_by_the_first(

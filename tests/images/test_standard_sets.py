@@ -274,3 +274,13 @@ def test_where_archives_go(tmp_path: Path) -> None:
     assert unpack(tmp_path / "one.zip") is None
     with pytest.raises(UserError, match="both hold the folder 'data'"):
         unpack(zipped(tmp_path / "two.zip", "data/3"), just_made={tmp_path / "data"})
+
+
+@SETS
+def test_each_set_has_its_row_in_the_documents(name: str) -> None:
+    page = (REPOSITORY / "docs" / "data.md").read_text(encoding="utf-8")
+    row = next(line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
+    of = standard_set(name)
+    assert f"[{of.title}]({of.homepage}): {of.needs} |" in row
+    assert f"| `{of.folder}` | {', '.join(of.recipes) or '–'} | {of.terms} | {of.unsure or '–'} |" in row
+    assert all(f"{images} / {classes}" in row for images, classes in of.expected.values())
