@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from torch import Tensor, nn
@@ -13,6 +14,11 @@ from lookalike.model.slim.quantisers import Quantiser, RoundedConv2d, RoundedLin
 from lookalike.model.slim.structure import Quantisation, Structure
 
 _ROUNDED: dict[type[nn.Module], type[nn.Module]] = {nn.Conv2d: RoundedConv2d, nn.Linear: RoundedLinear}
+_EXACT: dict[type[nn.Module], type[nn.Module]] = {
+    RoundedConv2d: nn.Conv2d,
+    RoundedLinear: nn.Linear,
+    Quantiser: nn.Identity,
+}
 
 
 def quantise(
@@ -32,6 +38,15 @@ def quantise(
     put_in_place(model, places, "Slim.quant")
     widths = model.structure.widths if model.structure is not None else {}
     model.structure = Structure(widths, places)
+
+
+def without_rounding(model: nn.Module) -> nn.Module:
+    """A copy of a model that computes with the weights and activations as they are before rounding."""
+    exact = copy.deepcopy(model)
+    for module in exact.modules():
+        # the same objects with another forward, as they came
+        module.__class__ = _EXACT.get(type(module), type(module))
+    return exact
 
 
 def put_in_place(model: nn.Module, places: Quantisation, source: str) -> None:
