@@ -185,13 +185,10 @@ def _i_cartoon(root: Path) -> Lists:
 
 @_of("aliproduct")
 def _ali_products(root: Path) -> Lists:
-    images(root / "train", "00012/a.jpg", "00003/b.jpg")
-    images(root / "val", "c.jpg", "d.jpg")
-    annotated = [{"image_id": "c.jpg", "class_id": "12"}, {"image_id": "d.jpg", "class_id": "3"}]
-    text(root / "val.json", json.dumps({"images": annotated}))
+    images(root, "train/00012/a.jpg", "train/00003/b.jpg", "val/00003/c.jpg", "val/00012/d.jpg")
     return {
         "train_list.txt": _lines("train/00003/b.jpg 0", "train/00012/a.jpg 1"),
-        "val_list.txt": _lines("val/c.jpg 1 1", "val/d.jpg 0 2"),
+        "val_list.txt": _lines("val/00003/c.jpg 0 1", "val/00012/d.jpg 1 2"),
     }
 
 
@@ -342,7 +339,7 @@ def _instre(root: Path) -> Lists:
 
 @_of("gpr1200")
 def _gpr(root: Path) -> Lists:
-    rows = {"0_a.jpg": "landmarks", "1199_b.jpg": "sop", "250_c.jpg": "imdb_face"}
+    rows = {"0_a.jpg": "landmarks", "1199_b.jpg": "faces", "250_c.jpg": "inat"}
     images(root / "images", *rows)
     made: Lists = {_TEST: ""}
     for number, (name, domain) in enumerate(rows.items(), 1):

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from lookalike.core.errors import UserError
-from lookalike.images.standard_sets.class_folders import class_folders
 from lookalike.images.standard_sets.download import Download
 from lookalike.images.standard_sets.listing import Listing, named_listings
 
@@ -74,51 +73,6 @@ def _annotated(download: Download, file: str) -> Pairs:
         above = download.beside(download.find(top), ".")
         for path, label in images:
             yield (path if above == "." else f"{above}/{path}"), label
-
-
-def ali_products(download: Download) -> dict[str, Listing]:
-    """A folder per product in `train`; `val` alike, or flat with val.json: images with image_id and class_id.
-
-    Products are numbered from 0 in ascending order, alike in both lists. The lines of the validation list end
-    in the number of the image, so that it can be query and gallery at once.
-    """
-    annotated = download.look_for("val.json")
-    if annotated is None:
-        return _numbered_images(class_folders(train=("train",), val=("val",))(download))
-    train = class_folders(train=("train",))(download)["train_list.txt"]
-    names = train.class_names or {}
-    images = download.find("val")
-    pairs = []
-    for each in _list_of(download, annotated, "images"):
-        try:
-            pairs.append((f"{images}/{each['image_id']}", str(each["class_id"])))
-        except (KeyError, TypeError):
-            raise UserError(
-                f"{download.root / annotated}: expected image_id and class_id, got {str(each)[:80]}"
-            ) from None
-    same = [(path, _plain(label)) for path, label in pairs]
-    rows = [(row.path, _plain(names[row.label])) for row in train.rows]
-    return _numbered_images(named_listings({"train_list.txt": rows, "val_list.txt": same}))
-
-
-def _numbered_images(made: dict[str, Listing]) -> dict[str, Listing]:
-    """The validation list with the number of the image in its third column."""
-    val = made["val_list.txt"]
-    rows = [row._replace(third=number) for number, row in enumerate(val.rows, 1)]
-    return {**made, "val_list.txt": Listing(rows, class_names=val.class_names)}
-
-
-def _plain(name: str) -> str:
-    """The folder 00012 and the class_id 12 mean the same product."""
-    return str(int(name)) if name.isdecimal() else name
-
-
-def _list_of(download: Download, file: str, key: str) -> list[Any]:
-    content = read_json(download, file)
-    if not isinstance(content, dict) or not isinstance(content.get(key), list):
-        raise UserError(f"{download.root / file}: expected an object with a list '{key}'")
-    found: list[Any] = content[key]
-    return found
 
 
 def read_json(download: Download, file: str) -> Any:

@@ -42,10 +42,10 @@ def archives_of(root: Path) -> list[Path]:
 
 
 def unpack(archive: Path, dry_run: bool = False, just_made: Collection[Path] = ()) -> Path | None:
-    """Unpack an archive beside itself; returns the new folder, or None where it is there already.
+    """Unpack an archive beside itself; returns what it became, or None where it is there already.
 
-    An archive with a single folder at its top becomes that folder, any other a folder of the archive's name.
-    The folder takes its name only when it is whole. Raises UserError for an archive that is broken, needs a
+    An archive with a single folder (or file) at its top becomes that, any other a folder of the archive's
+    name. It takes its name only when it is whole. Raises UserError for an archive that is broken, needs a
     password, does not fit the disk, holds a link or a path that would leave the folder, or whose folder is
     one of `just_made` by another archive.
     """
@@ -57,7 +57,7 @@ def unpack(archive: Path, dry_run: bool = False, just_made: Collection[Path] = (
             if not members:
                 raise UserError(f"{archive} is empty")
             tops = {PurePosixPath(member.name).parts[0] for member in members}
-            flat = len(tops) != 1 or any("/" not in member.name for member in members)
+            flat = len(tops) != 1
             target = archive.parent / (stem if flat else tops.pop())
             if target in just_made:
                 raise UserError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from lookalike.core.errors import UserError
@@ -58,6 +59,17 @@ def class_folders_of_domains(domains: tuple[str, ...], image_list: str) -> Reade
         return named_listings({image_list: pairs}, instances=True)
 
     return read
+
+
+def ali_products(download: Download) -> dict[str, Listing]:
+    """train/00000 … and val/00000 …: products are numbered from 0 in ascending order, alike in both lists.
+
+    The validation list is query and gallery at once, so that its lines end in the number of the image.
+    """
+    made = class_folders(train=("train",), val=("val",))(download)
+    val = made["val_list.txt"]
+    rows = [row._replace(third=number) for number, row in enumerate(val.rows, 1)]
+    return {**made, "val_list.txt": replace(val, rows=rows)}
 
 
 def _top_of_classes(download: Download, names: tuple[str, ...]) -> str:

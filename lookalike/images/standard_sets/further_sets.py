@@ -214,7 +214,8 @@ FURTHER_SETS = (
         needs="INSTRE-S1, INSTRE-S2, INSTRE-M, each with a folder per object",
         read=class_folders_of_domains(("INSTRE-S1", "INSTRE-S2", "INSTRE-M"), "test_list.txt"),
         expected={"test_list.txt": (28543, 250)},
-        unsure=_UNSEEN,
+        unsure="a picture of INSTRE-M shows two of the objects; with one label a picture such a pair is a "
+        "class of its own",
     ),
     StandardSet(
         name="imagenet-sketch",
@@ -247,7 +248,5 @@ FURTHER_SETS = (
         read=file_names.gpr_1200,
         expected={"test_list.txt": (12000, 1200)}
         | {f"test_{domain}_list.txt": (2000, 200) for domain in file_names.GPR_DOMAINS},
-        unsure="the order of the six sources, and so the lists by source, was not checked on the real "
-        "download",
     ),
 )

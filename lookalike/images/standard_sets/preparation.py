@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from lookalike.core.errors import UserError
@@ -164,7 +165,7 @@ def _without_missing(folder: Path, file: str, listing: Listing, allow_missing: b
         )
     rows = [row for row, is_there in zip(listing.rows, there, strict=True) if is_there]
     crops = listing.crops and [crop for crop, is_there in zip(listing.crops, there, strict=True) if is_there]
-    return Listing(rows, listing.image_root, listing.delimiter, listing.class_names, crops)
+    return replace(listing, rows=rows, crops=crops)
 
 
 def _write(of: StandardSet, download: Download, made: dict[str, Listing], force: bool) -> None:
@@ -186,7 +187,7 @@ def _write(of: StandardSet, download: Download, made: dict[str, Listing], force:
     for file, listing in made.items():
         write_lines(root / file, listing.lines, force)
     for file, text in _names(made):
-        write_lines(root / file, lambda text=text: text.splitlines(keepends=True), force)  # type: ignore[misc]
+        write_lines(root / file, partial(text.splitlines, keepends=True), force)
 
 
 def _names(made: dict[str, Listing]) -> Iterator[tuple[str, str]]:

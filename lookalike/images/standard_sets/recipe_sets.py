@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lookalike.images.standard_sets import file_names, split_lists
-from lookalike.images.standard_sets.annotations import ali_products
+from lookalike.images.standard_sets.class_folders import ali_products
 from lookalike.images.standard_sets.logo_boxes import logo_det_3k
 from lookalike.images.standard_sets.standard_set import StandardSet
 
@@ -165,7 +165,8 @@ RECIPE_SETS = (
         homepage="https://retailvisionworkshop.github.io/recognition_challenge_2020/",
         terms="terms of the challenge",
         folder="dataset/Aliproduct",
-        needs="train with a folder per product; val alike, or flat with val.json",
+        needs="train and val, each with a folder per product, as train_val.part0 to part9.tar.gz make them "
+        "together",
         read=ali_products,
         expected={"train_list.txt": (2498771, 50030), "val_list.txt": (148387, 50030)},
         recipes=(
@@ -174,6 +175,6 @@ RECIPE_SETS = (
             "general/pp_shitu_v1",
             "general/pp_shitu_v2",
         ),
-        unsure="not checked on the real download",
+        unpacks=False,  # the archives make one folder together
     ),
 )

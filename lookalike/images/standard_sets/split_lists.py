@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from lookalike.core.errors import UserError
@@ -56,7 +57,8 @@ def cub_200_2011(download: Download) -> dict[str, Listing]:
         number: whole_number(label, where)
         for where, (number, label) in download.rows(download.beside(file, "image_class_labels.txt"), 2)
     }
-    train, test = [], []
+    train: list[Row] = []
+    test: list[Row] = []
     for where, (number, path) in download.rows(file, 2):
         if number not in labels:
             raise UserError(f"{where}: image {number} has no class in image_class_labels.txt")
@@ -111,9 +113,8 @@ def comp_cars(download: Download) -> dict[str, Listing]:
     file = download.find("train_test_split/classification/train.txt")
     image_root = download.find("image")
     download.find("label")  # the recipe cuts pictures to the boxes in it
-    parts = {}
-    for part in ("train", "test"):
-        parts[part] = []
+    parts: dict[str, list[tuple[str, str]]] = {"train": [], "test": []}
+    for part in parts:
         for where, (path,) in download.rows(download.beside(file, f"{part}.txt"), 1):
             folders = path.split("/")
             if len(folders) != 4:
@@ -194,10 +195,7 @@ def i_cartoon_face(download: Download) -> dict[str, Listing]:
         "query.txt": Listing([Row(path, number[person]) for path, person in query]),
         "gallery.txt": Listing(enrolled),
     }
-    return {
-        file: Listing(listing.rows, delimiter="\t", class_names=listing.class_names)
-        for file, listing in made.items()
-    }
+    return {file: replace(listing, delimiter="\t") for file, listing in made.items()}
 
 
 def _i_cartoon_folder(download: Download, part: str) -> str:
