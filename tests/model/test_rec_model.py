@@ -57,6 +57,7 @@ def test_parts_may_be_absent() -> None:
     assert set(bare(IMAGES)) == {"backbone", "features"}
     with pytest.raises(UserError, match="no neck"):
         bare.embed(IMAGES, "neck")
+    assert set(build_model(arch(Head="IdentityHead"))(IMAGES, LABELS)) == {"backbone", "neck", "features"}
     head = {"name": "FC", "embedding_size": 16, "class_num": 5}
     split = build_model(arch(Head=head, head_feature_from="backbone"))
     outputs = split(IMAGES)

@@ -332,7 +332,10 @@ class TestTable:
         assert published_url("ResNet50") == pretrained_url("ResNet50")
         with pytest.raises(UserError, match=r"did you mean 'general_PPLCNetV2_base'\?.*convert --list"):
             published_url("general_PPLCNetV2_bass")
-        assert len(published("recognition")) == 11
+        assert published_url("reid_baseline_Market1501").endswith(
+            "/rec/reid/pretrain/baseline_pretrained.pdparams"
+        )
+        assert len(published("recognition")) == 15
         assert all(url.startswith("https://") for url in published().values())
 
 
