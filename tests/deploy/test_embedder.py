@@ -98,7 +98,7 @@ def test_vectors_are_those_of_the_evaluation(
     assert found.query_set.paths is not None
     np.testing.assert_allclose(model.encode(found.query_set.paths), found.query_set.features, atol=1e-4)
     from_checkpoint = Embedder.from_checkpoint(best)
-    # batches of another size than those of the evaluation: convolutions round differently, 1.4e-5 on some CPUs
+    # batches of another size than those of the evaluation are rounded differently: by 1.4e-5 on some CPUs
     np.testing.assert_allclose(
         from_checkpoint.encode(found.query_set.paths), found.query_set.features, atol=5e-5
     )
