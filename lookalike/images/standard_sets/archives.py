@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from lookalike.core.errors import UserError
+from lookalike.core.files import remove_leftovers
 from lookalike.core.progress import track
 
 _SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -69,6 +70,7 @@ def unpack(archive: Path, dry_run: bool = False, just_made: Collection[Path] = (
             _check_space(archive, sum(member.size for member in members))
             if dry_run:
                 return target
+            remove_leftovers(target)
             part = Path(tempfile.mkdtemp(dir=archive.parent, prefix=f".{target.name}.", suffix=".part"))
             try:
                 for member in track(members, f"unpacking {archive.name}", len(members), "files"):
