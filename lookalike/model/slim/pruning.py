@@ -38,8 +38,8 @@ def prune(
     `fpgm`: those with the smallest sum of distances to all others go, since these can stand in for them
     (Filter Pruning via Geometric Median, https://arxiv.org/abs/1811.00250). `l1_norm`: those with the
     smallest sum of absolute weights go (https://arxiv.org/abs/1608.08710). Filters that go together are
-    ranked by the mean of all layers that lose them. What is left is a multiple of `multiple_of`, where a
-    layer has that many.
+    ranked by the mean of all layers that lose them. What is left is the multiple of `multiple_of` below,
+    where a layer has that many: narrow layers lose more than their share.
 
     The reference leaves any number of filters, and prunes the last convolution as well where that is the
     neck. Raises UserError without torch-pruning, and for a network in which it takes out nothing.
