@@ -129,8 +129,10 @@ class Arch(Part):
     @classmethod
     def fits(cls, value: Any) -> bool:
         """Whether a section is one of this form, rather than of several models or of a backbone alone."""
-        named = value.get("name", "RecModel") if isinstance(value, Mapping) else None
-        return named == "RecModel" or (isinstance(value, Mapping) and "Backbone" in value)
+        if not isinstance(value, Mapping):
+            return False
+        named = value.get("name", "RecModel")
+        return named == "RecModel" or ("Backbone" in value and named != "DistillationModel")
 
 
 def _of_several(value: Any) -> str:
@@ -327,7 +329,9 @@ class Prune(Part):
     )
     pruned_ratio: Annotated[Number, Field(gt=0, lt=1)] = Field(description="Share that is taken out of each")
     multiple_of: Annotated[int, Field(ge=1)] = Field(
-        8, description="What is left of a convolution is a multiple of this, which processors like"
+        1,
+        description="What is left of a convolution is the multiple of this below: 8 suits processors, and "
+        "takes more than the share from narrow ones",
     )
 
 

@@ -373,6 +373,11 @@ def test_several_models(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
             "  modles:",
             "Arch.modles: unknown key 'modles', did you mean 'models'?",
         ),
+        (
+            "  is_rec: True",
+            "  Backbone: {name: ResNet50}",
+            "Arch.Backbone: unknown key 'Backbone'. (accepts: name, models,",
+        ),
         ("    - Teacher:", "    - Teacher: 3\n      Other:", "Arch.models[0].Teacher: expected a backbone"),
         (
             "freeze_params_list: [False, False]",
