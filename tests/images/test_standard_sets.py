@@ -141,6 +141,31 @@ def test_cars_in_two_parts(tmp_path: Path) -> None:
     assert "no variable 'annotations'" in refused("cars196", tmp_path)
 
 
+def test_lists_of_veri_wild_that_are_released_in_their_place(tmp_path: Path) -> None:
+    expected = layouts["veri-wild"](tmp_path)
+    for file in (tmp_path / "train_test_split").iterdir():
+        file.unlink()  # this release has no bare lists; its lines end as Windows has them
+    for file, lines in expected.items():
+        (tmp_path / file).write_text(lines.replace("\n", "\r\n"), newline="")
+    before = content(tmp_path)
+    result = prepare("veri-wild", tmp_path)
+    assert [each.images for each in result.lists] == [2, 1, 1, 1, 1, 1, 1]
+    assert content(tmp_path) == before, "the download is never changed"
+    (tmp_path / "images/00007/000012.jpg").unlink()
+    assert "belongs to the download" in refused("veri-wild", tmp_path, allow_missing=True, force=True)
+    assert "images/00007/000012.jpg" in refused("veri-wild", tmp_path)
+
+
+def test_lists_of_veri_wild_that_are_released_deeper(tmp_path: Path) -> None:
+    expected = layouts["veri-wild"](tmp_path / "data")
+    for name in ("train_list.txt", "vehicle_info.txt"):
+        (tmp_path / "data" / "train_test_split" / name).unlink()
+    for file, lines in expected.items():
+        (tmp_path / "data" / file).write_text(lines)
+    prepare("veri-wild", tmp_path)
+    assert {file: (tmp_path / file).read_text() for file in expected} == expected
+
+
 def test_names_of_classes_stand_beside_the_lists(tmp_path: Path) -> None:
     layouts["bird400"](tmp_path)
     prepare("bird400", tmp_path)

@@ -34,6 +34,7 @@ class Listing:
 
     image_root: the folder below the download that their paths are relative to, '' for the download itself.
     class_names: what the labels stand for, where that has names. crops: a row's image is cut from a picture.
+    published: the download's own list says the same; where it lies in its place already, it stays as it is.
     """
 
     rows: Sequence[Row]
@@ -41,6 +42,7 @@ class Listing:
     delimiter: str = " "
     class_names: dict[int, str] | None = None
     crops: Sequence[Crop] | None = None
+    published: bool = False
 
     @property
     def classes(self) -> int:

@@ -165,12 +165,13 @@ def _without_missing(folder: Path, file: str, listing: Listing, allow_missing: b
         )
     rows = [row for row, is_there in zip(listing.rows, there, strict=True) if is_there]
     crops = listing.crops and [crop for crop, is_there in zip(listing.crops, there, strict=True) if is_there]
-    return replace(listing, rows=rows, crops=crops)
+    return replace(listing, rows=rows, crops=crops, published=False)
 
 
 def _write(of: StandardSet, download: Download, made: dict[str, Listing], force: bool) -> None:
     """Crops first, then the lists that name them, and a table of class names where classes have names."""
     root = download.root
+    made = {f: each for f, each in made.items() if not (each.published and root / f in download.found)}
     for file, listing in made.items():
         if root / file in download.found:
             raise UserError(f"{root / file} belongs to the download, which is never changed")

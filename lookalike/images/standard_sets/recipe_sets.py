@@ -69,8 +69,9 @@ RECIPE_SETS = (
         homepage="https://github.com/PKU-IMRE/VERI-Wild",
         terms="research only, by request",
         folder="dataset/VeRI-Wild",
-        needs="images/VEHICLE/IMAGE.jpg, and train_test_split with vehicle_info.txt, train_list.txt and "
-        "test_{3000,5000,10000}[_query].txt",
+        needs="images/VEHICLE/IMAGE.jpg, and train_test_split with either vehicle_info.txt, train_list.txt "
+        "and test_{3000,5000,10000}[_query].txt, or train_list_start0.txt and "
+        "test_{3000,5000,10000}_id[_query].txt",
         read=split_lists.veri_wild,
         expected={
             "train_test_split/train_list_start0.txt": (277797, 30671),

@@ -71,8 +71,14 @@ def veri_wild(download: Download) -> dict[str, Listing]:
     """train_list.txt and test_N[_query].txt: `vehicle/image`; vehicle_info.txt: `vehicle/image;camera;…`.
 
     The lists bear the names of the reference, beside the published ones. Vehicles of the training list are
-    numbered from 0 in ascending order, those of the tests keep their numbers.
+    numbered from 0 in ascending order, those of the tests keep their numbers. A release whose lists have
+    these names already, train_list_start0.txt and test_N_id[_query].txt with `path label camera` a line, is
+    taken as it is.
     """
+    if download.look_for("train_test_split/train_list.txt", "train_list.txt") is None:
+        released = download.look_for("train_test_split/train_list_start0.txt")
+        if released is not None:
+            return _veri_wild_released(download, released)
     information = download.find("train_test_split/vehicle_info.txt", "vehicle_info.txt")
     image_root = download.find("images")
     cameras = {}
@@ -103,6 +109,18 @@ def veri_wild(download: Download) -> dict[str, Listing]:
         made[f"test_{size}_id"] = rows(f"test_{size}.txt")
     folder = "train_test_split"  # where the reference's recipes look for them
     return {f"{folder}/{name}.txt": Listing(found, image_root) for name, found in made.items()}
+
+
+def _veri_wild_released(download: Download, train: str) -> dict[str, Listing]:
+    image_root = download.find("images")
+    names = ["train_list_start0.txt"]
+    names += [f"test_{size}_{part}.txt" for size in (3000, 5000, 10000) for part in ("id_query", "id")]
+    made = {}
+    for name in names:
+        lines = download.rows(download.beside(train, name), 3)
+        rows = [Row(p, whole_number(label, where), whole_number(c, where)) for where, (p, label, c) in lines]
+        made[f"train_test_split/{name}"] = Listing(rows, image_root, published=True)
+    return made
 
 
 def comp_cars(download: Download) -> dict[str, Listing]:
