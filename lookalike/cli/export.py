@@ -18,5 +18,5 @@ def export(config: Config, override: Overrides = [], json: Json = False) -> None
 
     result = run(recipe)
     difference = f"largest difference {result.largest_difference:.1e}"
-    text = f"{result.folder}: {result.size} numbers a picture, {result.precision}, {difference}"
+    text = f"{result.folder}: {result.size} {result.unit} a picture, {result.precision}, {difference}"
     answer(asdict(result), json, text)

@@ -74,7 +74,8 @@ def info(gallery: Folder, model: ModelOption = None, json: Json = False) -> None
 
     told = Gallery.open(gallery, model).info()
     held = f"{told['pictures']} pictures of {told['labels']} labels"
-    text = f"{held}, {told['size']} numbers each, made with {told['model']}"
+    unit = "bits" if told["kind"] == "binary" else "numbers"
+    text = f"{held}, {told['size']} {unit} each, made with {told['model']}"
     answer(told, json, text)
 
 

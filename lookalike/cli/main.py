@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
+import threading
 import time
 import traceback
+from types import FrameType
 from typing import Any
 
 import typer
@@ -72,8 +75,9 @@ def _main(version: bool = typer.Option(False, "--version", help="Print the versi
 def run() -> None:
     """Entry point.
 
-    Exit 0: done; 2: the input is wrong, one sentence says what; 1: something failed; 130: Ctrl-C.
+    Exit 0: done; 2: the input is wrong, one sentence says what; 1: something failed; 130: Ctrl-C or SIGTERM.
     """
+    _take_sigterm_for_ctrl_c()
     # Threads that spin long while they wait slow everything down as soon as another program wants a core, and
     # threads that never spin are slow to start. The OpenMP library reads this when torch is loaded. Images a
     # second of a tiny network with two threads, machine idle / one core taken: spinning as usual 1400 / 250,
@@ -109,6 +113,16 @@ def run() -> None:
             traceback.print_exc()
         hint = "" if debug else " (--debug shows where)"
         _fail(f"{_explain(error)}{hint}", 1, foreseen=False)
+
+
+def _take_sigterm_for_ctrl_c() -> None:
+    """So that what a verb has begun is tidied up; training listens to both by itself."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, stop)
 
 
 def _refuse_spaced_overrides(arguments: list[str]) -> None:

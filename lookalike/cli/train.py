@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 
 import typer
@@ -22,7 +23,10 @@ def train(
 
     result = run(recipe)
     told = percent(result.metrics) if result.metrics else "not scored"
-    export = f"lookalike export -c {config} -o Global.pretrained_model={result.folder}/best_model"
+    words = ["lookalike", "export", "-c", config]
+    for each in [*override, f"Global.pretrained_model={result.folder}/best_model"]:
+        words += ["-o", each]
+    export = shlex.join(words)
     next_step = "" if result.interrupted else f"\nnext: {export}"
     answer(asdict(result), json, f"{told}\n{result.folder}{next_step}")
     if result.interrupted:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from lookalike.core.component import Component
 from lookalike.core.errors import UserError, did_you_mean
+from lookalike.data.augmentation.resize import RandomlyInterpolatedResize
 from lookalike.data.registries import Augmentation, augmentations
 from lookalike.images.operations import DecodeImage, NormalizeImage, Operation, operations
 
@@ -97,6 +98,8 @@ def _build(component: Component, context: dict[str, Any]) -> Operation | Augment
     try:
         if name in augmentations:
             return augmentations.build(component, **context)
+        if RandomlyInterpolatedResize.is_meant(component):
+            return RandomlyInterpolatedResize(component, context)
         return operations.build(component, **context)
     except UserError as error:
         raise place.around(error) from None

@@ -57,6 +57,8 @@ class ExportResult:
     fingerprint: str
     largest_difference: float
     precision: str = "float32"
+    unit: str = "numbers"
+    """What a feature is made of: numbers, or bits where the model folder gives codes."""
 
 
 class Deployed(nn.Module):
@@ -160,6 +162,13 @@ def export(
     return export_model(recipe, model, folder, weights, metrics)
 
 
+def _figures_are_of(recipe: Recipe) -> str:
+    """On which pictures the figures of a checkpoint were taken: those that chose it, where there are such."""
+    if recipe.data is not None and recipe.data.Validation is not None:
+        return "of DataLoader.Validation, on which best_model was chosen"
+    return "of DataLoader.Eval"
+
+
 def refuse_foreign_folder(folder: Path) -> None:
     """Raise UserError where an export would replace something else than an older model folder."""
     if not folder.exists():
@@ -221,6 +230,7 @@ def export_model(
             made_from={
                 "recipe": recipe.name,
                 "weights": str(weights) if weights else None,
+                "figures": _figures_are_of(recipe) if metrics else None,
                 "torch": torch.__version__,
             },
             metrics=metrics or {},
@@ -233,7 +243,8 @@ def export_model(
         f"{difference:.1e}"
     )
     size = int(expected.shape[1])
-    return ExportResult(str(folder), size, written.fingerprint, difference, written.precision)
+    unit = "bits" if written.binarize else "numbers"
+    return ExportResult(str(folder), size, written.fingerprint, difference, written.precision, unit)
 
 
 def _write_graph(module: nn.Module, example: Tensor, file: Path) -> None:

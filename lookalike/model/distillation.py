@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lookalike.core.component import Place, Section, SectionList, place_of
 from lookalike.core.errors import did_you_mean
 from lookalike.core.log import logger
+from lookalike.model.heads import has_margin
 from lookalike.model.rec_model import BackboneFacts, RecModel
 from lookalike.model.weights.load import load_weights
 
@@ -109,10 +110,16 @@ class DistillationModel(nn.Module):
         return [[key for group in row for key in group] for row in reversed(rows)]
 
     def train(self, mode: bool = True) -> DistillationModel:
-        """Training or evaluation mode; frozen models stay in evaluation mode."""
+        """Training or evaluation mode; frozen models stay in evaluation mode.
+
+        A frozen margin head gives s * cos θ, without its margin: the softmax of plain cosines is flat, and
+        nothing can be learned from it. (In the reference a frozen model stays in training mode.)
+        """
         super().train(mode)
         for name in self.frozen:
-            self.model(name).eval()
+            model = self.model(name).eval()
+            if model.head is not None and has_margin(model.head):
+                model.head.scaled_at_eval = True  # type: ignore[assignment]
         return self
 
 

@@ -38,6 +38,9 @@ class MarginHead(nn.Module, ABC):
     """
 
     transposed_in_reference = ("weight",)  # stored there as (embedding, classes)
+    scale: float
+    scaled_at_eval = False
+    """Whether the cosine is scaled at evaluation too: of a frozen teacher, which others learn from."""
 
     def __init__(self, embedding_size: int, class_num: int, weight_attr: AttributeValue = None) -> None:
         super().__init__()
@@ -51,7 +54,7 @@ class MarginHead(nn.Module, ABC):
     def forward(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
         cosine = F.linear(unit(features.flatten(1)), unit(self.weight)).float()
         if labels is None or not self.training:
-            return cosine
+            return cosine * self.scale if self.scaled_at_eval else cosine
         return self.with_margin(cosine, labels.reshape(-1, 1))
 
     @abstractmethod
@@ -160,6 +163,7 @@ class AdaMargin(nn.Module):
     t: Tensor
     batch_mean: Tensor
     batch_std: Tensor
+    scaled_at_eval = False  # as of a MarginHead
 
     def __init__(
         self,
@@ -184,7 +188,7 @@ class AdaMargin(nn.Module):
         features = features.flatten(1).float()
         cosine = F.linear(unit(features), unit(self.kernel)).float()
         if labels is None or not (self.training or self.reference_behaviour):
-            return cosine
+            return cosine * self.s if self.scaled_at_eval else cosine
         labels = labels.reshape(-1, 1)
         cosine = cosine.clamp(-1.0 + 1e-3, 1.0 - 1e-3)
         share = self.m * self._quality(features.detach())

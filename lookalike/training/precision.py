@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import platform
 from typing import Any
 
 import torch
@@ -50,6 +51,11 @@ class Precision:
             warn_once("AMP.level O2 runs as O1 here: weights stay float32, operations are cast one by one")
         if self.enabled and self.dtype is torch.float16 and device.type == "cpu":
             warn_once("AMP.dtype float16 is slow on a CPU; bfloat16 is what it computes fast")
+        if self.enabled and device.type == "cpu" and not _computes_bfloat16():
+            warn_once(
+                "AMP: this processor has no instructions for half precision, with which training is many "
+                "times slower than without: -o AMP.use_amp=False"
+            )
         scaling = self.enabled and self.dtype is torch.float16 and device.type == "cuda"
         dynamic = amp is not None and bool(amp.use_dynamic_loss_scaling)
         scale = float(amp.scale_loss) if amp is not None and scaling else 1.0
@@ -61,3 +67,11 @@ class Precision:
         if not self.enabled:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=self.dtype)
+
+
+def _computes_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 by itself; unknown counts as yes."""
+    asks = [
+        getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    ]
+    return platform.machine() not in ("x86_64", "AMD64") or any(ask is None or ask() for ask in asks)

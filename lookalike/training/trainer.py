@@ -166,6 +166,8 @@ class Trainer:
             ),
             Feed(self.loader, endless=self.batches_per_epoch > len(self.loader)),
         )
+        self.kept = resume
+        """The newest checkpoint of this run; that of an earlier run in the same folder is none."""
         self.stop = StopRequest()
         self.clock = Clock()
         self.evaluated_epoch = 0
@@ -192,8 +194,7 @@ class Trainer:
         seconds = time.perf_counter() - started
         if stopped_early:
             where = f"epoch {self.progress.epoch}, batch {self.progress.batches_done}"
-            latest = self.folder / "latest"
-            go_on = f"; go on with -o Global.checkpoints={latest}" if latest.is_dir() else ""
+            go_on = f"; go on with -o Global.checkpoints={self.kept}" if self.kept else ""
             logger.warning(f"stopped by {self.stop.signal} at {where}{go_on}")
         else:
             logger.info(
@@ -271,8 +272,7 @@ class Trainer:
         if not bad:
             return
         part = next((name for name in bad if name != "loss"), "loss")
-        latest = self.folder / "latest"
-        kept = f"the last good checkpoint is {latest}" if latest.is_dir() else "no checkpoint was written yet"
+        kept = f"the last good checkpoint is {self.kept}" if self.kept else "no checkpoint was written yet"
         raise LookalikeError(
             f"{part} became {bad[part]} in epoch {self.progress.epoch}, batch {batch} (lr "
             f"{self.optimizers.learning_rate[0]:.3g}); {kept}. A lower learning rate, a longer warm-up or "
@@ -373,6 +373,8 @@ class Trainer:
             self.ema.average if self.ema is not None else None,
             self.recipe.dump(),
         )
+        if name == "latest":
+            self.kept = self.folder / name
 
     def _resume(self, folder: Path) -> dict[str, Tensor] | None:
         """Restore a checkpoint; returns the averaged weights, if it has any."""

@@ -56,6 +56,39 @@ def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(command: Command, pictures: Pa
     assert resumed["interrupted"] is None
 
 
+def test_sigterm_tidies_up_like_ctrl_c(model: Path, pictures: Path, tmp_path: Path) -> None:
+    words = ["gallery", "create", str(tmp_path / "my.gallery"), "--model", str(model), str(pictures)]
+    started = subprocess.Popen(
+        [sys.executable, "-c", _WAITING, *words],
+        cwd=REPOSITORY,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert started.stdout is not None
+    assert started.stdout.readline() == "embedding\n"
+    started.send_signal(signal.SIGTERM)
+    _, err = started.communicate(timeout=60)
+    assert started.returncode == 130, err
+    assert err.splitlines()[-1] == "lookalike: stopped"
+    assert list(tmp_path.iterdir()) == []
+
+
+_WAITING = """
+import sys, time
+from lookalike.cli.main import run
+from lookalike.deploy import Embedder
+
+def encode(self, *arguments, **options):
+    print("embedding", flush=True)
+    time.sleep(60)
+
+Embedder.encode = encode
+sys.argv[0] = "lookalike"
+run()
+"""
+
+
 def test_a_run_that_fails_ends_with_the_processes_that_load_pictures(pictures: Path, tmp_path: Path) -> None:
     """They let SIGTERM pass, by which Python would end them: it once waited for them for ever."""
     values = recipe_values(pictures, tmp_path / "out", num_workers=2)

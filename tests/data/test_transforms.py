@@ -134,3 +134,16 @@ def test_chains_can_be_sent_to_another_process(picture: np.ndarray) -> None:
     assert np.array_equal(
         copy(picture, np.random.default_rng(0)), transforms(picture, np.random.default_rng(0))
     )
+
+
+def test_an_interpolation_is_drawn_for_each_image() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
+
+    def resized(interpolation: str, seed: int) -> np.ndarray:
+        ops = [{"ResizeImage": {"size": 16, "interpolation": interpolation}}]
+        return build_transforms(ops)(picture, np.random.default_rng(seed))
+
+    plain = [resized(name, 0) for name in ("bilinear", "bicubic")]
+    drawn = [resized("random", seed) for seed in range(20)]
+    seen = {next(i for i, one in enumerate(plain) if np.array_equal(one, each)) for each in drawn}
+    assert seen == {0, 1}

@@ -89,6 +89,16 @@ def test_a_frozen_teacher_rests_and_peers_learn() -> None:
     assert all(parameter.grad is not None for parameter in peers.parameters())
 
 
+def test_a_frozen_teacher_with_a_margin_gives_scores_and_not_plain_cosines() -> None:
+    frozen = build(freeze_params_list=[True, False]).train()
+    peers = build().train()
+    peers.load_state_dict(frozen.state_dict())
+    with torch.no_grad():
+        scores = frozen(IMAGES, LABELS)["Teacher"]["logits"]
+        cosines = peers.eval()(IMAGES, LABELS)["Teacher"]["logits"]
+    torch.testing.assert_close(scores, 30 * cosines)  # without the margin
+
+
 def test_a_backbone_alone_gives_class_scores() -> None:
     plain = {"name": "ResNet18", "class_num": 5}
     model = build(models=[{"Teacher": plain}, {"Student": network()}]).eval()

@@ -30,7 +30,7 @@ def prune(
     ratio: float,
     image_shape: tuple[int, int, int],
     *,
-    multiple_of: int = 8,
+    multiple_of: int = 1,
     place: Place | None = None,
 ) -> None:
     """Take about `ratio` of the filters out of every convolution of backbone and neck, in place.
@@ -39,10 +39,10 @@ def prune(
     (Filter Pruning via Geometric Median, https://arxiv.org/abs/1811.00250). `l1_norm`: those with the
     smallest sum of absolute weights go (https://arxiv.org/abs/1608.08710). Filters that go together are
     ranked by the mean of all layers that lose them. What is left is the multiple of `multiple_of` below,
-    where a layer has that many: narrow layers lose more than their share.
+    where a layer has that many: with more than 1 narrow layers lose more than their share.
 
-    The reference leaves any number of filters, and prunes the last convolution as well where that is the
-    neck. Raises UserError without torch-pruning, and for a network in which it takes out nothing.
+    The reference prunes the last convolution as well where that is the neck. Raises UserError without
+    torch-pruning, and for a network in which it takes out nothing.
     """
     place = place or Place("Slim.prune")
     try:
