@@ -46,7 +46,7 @@ class Embedder:
         """An Embedder over a training checkpoint (`output/RecModel/best_model`); this needs
         `lookalike[train]`.
 
-        `layer` names any module of the model, such as `backbone.blocks5`: its output, averaged over the
+        `layer` names any module of the model, such as `backbone.blocks.5`: its output, averaged over the
         picture where it is a map, is the vector then. Of several layers the vectors are joined, in their
         order.
         """

@@ -57,9 +57,9 @@ def quoted(value: str | Path) -> str:
 
 
 def duration(minutes: float) -> str:
-    """`less than a minute`, `25 minutes`, `3.5 hours`."""
+    """`a minute`, `25 minutes`, `3.5 hours`, as it stands after "about"."""
     if minutes < 1:
-        return "less than a minute"
+        return "a minute"
     if minutes < 90:
         whole = round(minutes) if minutes < 10 else 5 * round(minutes / 5)
         return f"{whole} minute{'s' if whole > 1 else ''}"

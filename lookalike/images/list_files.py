@@ -244,7 +244,8 @@ def _too_few(line: str, delimiter: str | None) -> str:
     shown = "blanks" if delimiter is None else repr(delimiter)
     message = f"expected 'path label' separated by {shown}, got {line!r}"
     for other in ("\t", ",", " "):
-        if other != delimiter and len(line.split(other)) >= 2 and delimiter is not None:
+        columns = line.split(other)
+        if other != delimiter and len(columns) >= 2 and _is_integer(columns[1]) and delimiter is not None:
             return f"{message}; the columns seem to be separated by {other!r}: set delimiter: {_yaml(other)}"
     return message
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lookalike.core.errors import UserError
+from lookalike.core.log import warn_once
 from lookalike.core.numbers import Number
 from lookalike.core.registry import Registry
 
@@ -39,6 +40,11 @@ class Schedule(ABC):
     def __post_init__(self) -> None:
         if self.warmup_epoch < 0:
             raise UserError(f"Optimizer.lr: warmup_epoch must not be negative, got {self.warmup_epoch}")
+        if self.warmup_epoch > self.epochs:
+            warn_once(
+                f"Optimizer.lr: warmup_epoch is {self.warmup_epoch:g} and there are {self.epochs} epochs, so "
+                "the learning rate only rises: set warmup_epoch lower"
+            )
         self.warmup_epoch = min(self.warmup_epoch, self.epochs)
         self.unit = 1 if self.by_epoch else self.steps_per_epoch
         self.warmup_steps: float = (

@@ -167,3 +167,10 @@ def test_reference_keys_are_accepted() -> None:
 def test_errors(section: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
         build_schedule(section, epochs=10, steps_per_epoch=7)
+
+
+def test_a_warm_up_longer_than_the_run_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    section = {"name": "Cosine", "learning_rate": 0.1, "warmup_epoch": 6}
+    with caplog.at_level("WARNING", logger="lookalike"):
+        build_schedule(section, epochs=3, steps_per_epoch=5)
+    assert "warmup_epoch is 6 and there are 3 epochs" in caplog.text
