@@ -2,64 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from functools import partial
-from typing import Any
 
-import numpy as np
-
-from lookalike.core.errors import UserError
-from lookalike.core.log import warn_once
-from lookalike.core.progress import track
-from lookalike.evaluation.features import Binarise, Encode, FeatureSet, collect_features
-from lookalike.evaluation.gather import broadcast_json, is_collector, together
-from lookalike.evaluation.loader import EvaluationLoader, LeftOut
+from lookalike.evaluation.features import Binarise, Encode, collect_features
+from lookalike.evaluation.gather import broadcast_json, together
+from lookalike.evaluation.loader import EvaluationLoader
 from lookalike.evaluation.loss import Loss
-from lookalike.evaluation.metrics import MetricSpec, build_metrics, figures_of
-from lookalike.retrieval import TopK, evaluate_retrieval
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What an evaluation found. `metrics` has the figures by the keys of recipes, the deciding one first.
-
-    `query_set`, `gallery_set` (the same object when query and gallery are one set) and `top_k` (positions in
-    `gallery_set`) are there on rank 0, and only when asked for.
-    """
-
-    metrics: dict[str, float]
-    queries: int
-    gallery: int
-    queries_without_positive: int
-    broken: list[LeftOut]
-    seconds: float
-    losses: dict[str, float] = field(default_factory=dict)
-    query_set: FeatureSet | None = None
-    gallery_set: FeatureSet | None = None
-    top_k: TopK | None = None
-
-    @property
-    def counts(self) -> str:
-        """What was scored, in words."""
-        without = (
-            f", {self.queries_without_positive} without a match" if self.queries_without_positive else ""
-        )
-        return f"{self.queries} queries{without}, {self.gallery} gallery pictures"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything but the arrays, ready for JSON."""
-        return {
-            "metrics": self.metrics,
-            "losses": self.losses,
-            "queries": self.queries,
-            "gallery": self.gallery,
-            "queries_without_positive": self.queries_without_positive,
-            "broken": [each._asdict() for each in self.broken],
-            "seconds": self.seconds,
-        }
+from lookalike.evaluation.metrics import MetricSpec
+from lookalike.evaluation.scoring import Evaluation, score_features
 
 
 def evaluate(
@@ -100,7 +53,6 @@ def evaluate(
     Raises UserError when a set is empty, when features are NaN, and when no query has a positive.
     """
     start = time.perf_counter()
-    figures = figures_of(build_metrics() if metrics is None else metrics)
     collect = partial(
         collect_features,
         encode,
@@ -115,98 +67,19 @@ def evaluate(
         query, losses = collect(query_loader, loss=loss, description="query")
         gallery, _ = collect(gallery_loader, description="gallery")
 
-    outcome: dict[str, Any] = {}
-    top = None
+    scored = None
     with together():
         if query is not None and gallery is not None:
-            outcome, top = _score(query, gallery, figures, reference_behaviour, block_size, top_k)
-            outcome["losses"] = losses
-    outcome = broadcast_json(outcome)
-    kept = keep_features and is_collector()
-    return Evaluation(
-        metrics=outcome["metrics"],
-        queries=outcome["queries"],
-        gallery=outcome["gallery"],
-        queries_without_positive=outcome["queries_without_positive"],
-        broken=[LeftOut(*entry) for entry in outcome["broken"]],
-        seconds=time.perf_counter() - start,
-        losses=outcome["losses"],
-        query_set=query if kept else None,
-        gallery_set=gallery if kept else None,
-        top_k=top,
-    )
-
-
-def _score(
-    query: FeatureSet,
-    gallery: FeatureSet,
-    figures: dict[str, str],
-    reference_behaviour: bool,
-    block_size: int | None,
-    top_k: int | None,
-) -> tuple[dict[str, Any], TopK | None]:
-    for found, name in ((query, "query"), (gallery, "gallery")):
-        _check(found, name)
-    cameras = query.cameras is not None and gallery.cameras is not None
-    if not cameras and (query.cameras is not None or gallery.cameras is not None):
-        has, lacks = ("query", "gallery") if gallery.cameras is None else ("gallery", "query")
-        warn_once(
-            f"the {has} set has cameras and the {lacks} set has none: images of the query's own camera count "
-            "as matches, where the usual protocol leaves them out; give both sets cameras, or neither"
-        )
-    try:
-        result = evaluate_retrieval(
-            query.features,
-            query.labels,
-            gallery.features,
-            gallery.labels,
-            query.cameras if cameras else None,
-            gallery.cameras if cameras else None,
-            metrics=list(figures.values()),
-            exclude_self=False if reference_behaviour else _same_images(query, gallery),
-            block_size=block_size,
-            top_k=top_k,
-            reference_behaviour=reference_behaviour,
-            progress=lambda parts: track(parts, "ranking", total=len(parts), unit="blocks"),
-        )
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    outcome = {
-        "metrics": {key: result[name] for key, name in figures.items()},
-        "queries": result.queries,
-        "gallery": result.gallery,
-        "queries_without_positive": result.queries_without_positive,
-        "broken": list(dict.fromkeys([*query.broken, *gallery.broken])),
-    }
-    return outcome, result.top_k
-
-
-def _check(found: FeatureSet, name: str) -> None:
-    if not len(found):
-        left_out = (
-            f": all {len(found.broken)} images are broken, the first: {found.broken[0]}"
-            if found.broken
-            else ""
-        )
-        raise UserError(f"the {name} set of the evaluation is empty{left_out}")
-    broken = np.flatnonzero(~np.isfinite(found.features).all(axis=1))
-    if broken.size:
-        first = found.paths[broken[0]] if found.paths else f"row {found.indices[broken[0]]}"
-        raise UserError(
-            f"the model gives NaN or infinite features for {broken.size} of {len(found)} {name} images "
-            f"(first: {first}): its training has diverged or its weights are damaged"
-        )
-
-
-def _same_images(query: FeatureSet, gallery: FeatureSet) -> Any:
-    """Ids of images by their file, for `exclude_self`; where files are not known, if both are one set."""
-    if query.paths is None or gallery.paths is None:
-        return query is gallery
-    numbers: dict[str, int] = {}
-
-    def ids(found: FeatureSet) -> list[int]:
-        # pathlib resolves links on the disk and is slow for a hundred thousand of them
-        files = (os.path.abspath(path) for path in found.paths or [])  # noqa: PTH100
-        return [numbers.setdefault(file, len(numbers)) for file in files]
-
-    return ids(query), ids(gallery)
+            scored = score_features(
+                query,
+                gallery,
+                metrics,
+                reference_behaviour=reference_behaviour,
+                block_size=block_size,
+                top_k=top_k,
+            )
+            scored = replace(scored, losses=losses, seconds=time.perf_counter() - start)
+            if not keep_features:
+                scored = replace(scored, query_set=None, gallery_set=None)
+    told = broadcast_json(None if scored is None else scored.to_dict())
+    return Evaluation.from_dict(told) if scored is None else scored

@@ -6,16 +6,15 @@ Encoded batch by batch, gathered over processes, in the order of the dataset.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
 from lookalike.core.errors import UserError
 from lookalike.core.progress import track
+from lookalike.evaluation.feature_set import FeatureSet
 from lookalike.evaluation.gather import gather_json, gather_rows, together
 from lookalike.evaluation.loader import EvaluationLoader, LeftOut, broken_images, image_paths
 from lookalike.evaluation.loss import Loss, LossMeans
@@ -25,24 +24,6 @@ T = TypeVar("T")
 Binarise = Literal["round", "sign"]
 Encode = Callable[[torch.Tensor], "torch.Tensor | Mapping[str, torch.Tensor]"]
 """Images (N, C, H, W) as the loader gives them -> features (N, D), or a dict that holds them."""
-
-
-@dataclass(frozen=True)
-class FeatureSet:
-    """Features (N, D) of the images of a dataset, and for each its label, camera and row of the dataset.
-
-    `paths` has the file of each image where the loader knows it, `broken` those left out.
-    """
-
-    features: npt.NDArray[np.float32]
-    labels: npt.NDArray[np.int64]
-    cameras: npt.NDArray[np.int64] | None
-    indices: npt.NDArray[np.int64]
-    paths: list[str] | None
-    broken: list[LeftOut]
-
-    def __len__(self) -> int:
-        return len(self.features)
 
 
 def normalise(features: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,8 @@ import torch
 
 from lookalike.core.errors import UserError
 from lookalike.core.log import logger
-from lookalike.evaluation.features import Encode, FeatureSet, collect_features
+from lookalike.evaluation.feature_set import FeatureSet
+from lookalike.evaluation.features import Encode, collect_features
 from lookalike.evaluation.gather import broadcast_json, together
 from lookalike.evaluation.loader import EvaluationLoader, LeftOut
 from lookalike.evaluation.outcome import SetEvaluation

@@ -1,0 +1,175 @@
+"""Features of a query set and a gallery in, the figures of the search out. Needs no torch."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from lookalike.core.errors import UserError
+from lookalike.core.log import warn_once
+from lookalike.core.progress import track
+from lookalike.evaluation.feature_set import FeatureSet
+from lookalike.evaluation.loader import LeftOut
+from lookalike.evaluation.metrics import MetricSpec, build_metrics, figures_of
+from lookalike.retrieval import Result, TopK, evaluate_retrieval
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found. `metrics` has the figures by the keys of recipes, the deciding one first.
+
+    `result` (what stands behind the figures, query by query) is there on rank 0. `query_set`, `gallery_set`
+    (the same object when query and gallery are one set) and `top_k` (positions in `gallery_set`) are there on
+    rank 0, and only when asked for.
+    """
+
+    metrics: dict[str, float]
+    queries: int
+    gallery: int
+    queries_without_positive: int
+    broken: list[LeftOut]
+    seconds: float
+    losses: dict[str, float] = field(default_factory=dict)
+    query_set: FeatureSet | None = None
+    gallery_set: FeatureSet | None = None
+    top_k: TopK | None = None
+    result: Result | None = None
+    figures: Mapping[str, str] = field(default_factory=dict)
+    """The name in `result` of each figure of `metrics`."""
+
+    @property
+    def counts(self) -> str:
+        """What was scored, in words."""
+        without = (
+            f", {self.queries_without_positive} without a match" if self.queries_without_positive else ""
+        )
+        return f"{self.queries} queries{without}, {self.gallery} gallery pictures"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the arrays, ready for JSON."""
+        return {
+            "metrics": self.metrics,
+            "losses": self.losses,
+            "queries": self.queries,
+            "gallery": self.gallery,
+            "queries_without_positive": self.queries_without_positive,
+            "broken": [each._asdict() for each in self.broken],
+            "seconds": self.seconds,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Evaluation:
+        """What `to_dict` gave, without the arrays: what other processes learn from rank 0."""
+        return cls(**{**values, "broken": [LeftOut(**each) for each in values["broken"]]})
+
+
+def score_features(
+    query: FeatureSet,
+    gallery: FeatureSet | None = None,
+    metrics: Sequence[MetricSpec] | None = None,
+    *,
+    reference_behaviour: bool = False,
+    block_size: int | None = None,
+    top_k: int | None = None,
+) -> Evaluation:
+    """Rank the gallery for every query by inner product (codes by Hamming distance) and score the ranking.
+
+    gallery: None where query and gallery are one set. The features are compared as they are: scale them to
+        length 1 first where the cosine is meant.
+    metrics: from `build_metrics`; recall1, recall5 and mAP by default.
+    The rules and the other arguments are those of `lookalike.evaluation.evaluate`.
+
+    Raises UserError when a set is empty, when features are NaN or of different sizes, and when no query has a
+    positive.
+
+    >>> vectors, labels = np.eye(3)[[0, 0, 1]], np.array([7, 7, 8])
+    >>> found = score_features(FeatureSet(vectors, labels, None, np.arange(3), None))
+    >>> found.metrics["recall1"], found.counts
+    (1.0, '3 queries, 1 without a match, 3 gallery pictures')
+    """
+    start = time.perf_counter()
+    gallery = query if gallery is None else gallery
+    figures = figures_of(build_metrics() if metrics is None else metrics)
+    for found, name in ((query, "query"), (gallery, "gallery")):
+        _check(found, name)
+    if query.binary != gallery.binary:
+        raise UserError("query and gallery must both be binary codes, or both be real features")
+    cameras = _cameras_count(query, gallery)
+    try:
+        result = evaluate_retrieval(
+            query.features,
+            query.labels,
+            gallery.features,
+            gallery.labels,
+            query.cameras if cameras else None,
+            gallery.cameras if cameras else None,
+            metrics=list(figures.values()),
+            exclude_self=False if reference_behaviour else _same_images(query, gallery),
+            block_size=block_size,
+            binary=query.binary,
+            top_k=top_k,
+            reference_behaviour=reference_behaviour,
+            progress=lambda parts: track(parts, "ranking", total=len(parts), unit="blocks"),
+        )
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return Evaluation(
+        metrics={key: result[name] for key, name in figures.items()},
+        queries=result.queries,
+        gallery=result.gallery,
+        queries_without_positive=result.queries_without_positive,
+        broken=list(dict.fromkeys([*query.broken, *gallery.broken])),
+        seconds=time.perf_counter() - start,
+        query_set=query,
+        gallery_set=gallery,
+        top_k=result.top_k,
+        result=result,
+        figures=figures,
+    )
+
+
+def _check(found: FeatureSet, name: str) -> None:
+    if not len(found):
+        left_out = (
+            f": all {len(found.broken)} images are broken, the first: {found.broken[0]}"
+            if found.broken
+            else ""
+        )
+        raise UserError(f"the {name} set of the evaluation is empty{left_out}")
+    broken = np.flatnonzero(~np.isfinite(found.features).all(axis=1))
+    if broken.size:
+        raise UserError(
+            f"the model gives NaN or infinite features for {broken.size} of {len(found)} {name} images "
+            f"(first: {found.name_of(broken[0])}): its training has diverged or its weights are damaged"
+        )
+
+
+def _cameras_count(query: FeatureSet, gallery: FeatureSet) -> bool:
+    """Whether cameras decide about matches: both sets must have them."""
+    has_cameras = [found.cameras is not None for found in (query, gallery)]
+    if any(has_cameras) and not all(has_cameras):
+        has, lacks = ("query", "gallery") if gallery.cameras is None else ("gallery", "query")
+        warn_once(
+            f"the {has} set has cameras and the {lacks} set has none: images of the query's own camera count "
+            "as matches, where the usual protocol leaves them out; give both sets cameras, or neither"
+        )
+    return all(has_cameras)
+
+
+def _same_images(query: FeatureSet, gallery: FeatureSet) -> Any:
+    """Ids of images by their file, for `exclude_self`; where files are not known, if both are one set."""
+    if query.paths is None or gallery.paths is None:
+        return query is gallery
+    numbers: dict[str, int] = {}
+
+    def ids(found: FeatureSet) -> list[int]:
+        # pathlib resolves links on the disk and is slow for a hundred thousand of them
+        files = (os.path.abspath(path) for path in found.paths or [])  # noqa: PTH100
+        return [numbers.setdefault(file, len(numbers)) for file in files]
+
+    return ids(query), ids(gallery)

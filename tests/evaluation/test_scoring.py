@@ -1,0 +1,49 @@
+"""Figures of features that are there already, without loaders and without torch."""
+
+from __future__ import annotations
+
+import doctest
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lookalike.core.errors import UserError
+from lookalike.evaluation import Evaluation, FeatureSet, build_metrics, evaluate, score_features, scoring
+from tests.evaluation.loaders import Vectors, random_set
+
+
+def features_of(loader: Vectors, **more: object) -> FeatureSet:
+    rows = np.arange(len(loader.features))
+    return FeatureSet(loader.features, loader.labels, loader.cameras, rows, loader.paths, **more)
+
+
+def test_the_figures_are_those_of_the_loaders() -> None:
+    query, gallery = random_set(30, 1, cameras=True), random_set(50, 2, cameras=True)
+    found = score_features(
+        features_of(query), features_of(gallery), build_metrics(["mINP", "Recallk"]), top_k=3
+    )
+    expected = evaluate(
+        lambda images: images, query, gallery, build_metrics(["mINP", "Recallk"]), feature_normalize=False
+    )
+    assert found.metrics == expected.metrics
+    assert list(found.metrics) == ["mINP", "recall1", "recall5"]
+    for each in (found, expected):
+        assert each.result is not None
+        assert {key: each.result[name] for key, name in each.figures.items()} == each.metrics
+    assert found.query_set is not None
+    assert expected.query_set is None
+    told = found.to_dict()
+    assert Evaluation.from_dict(told).to_dict() == told
+
+
+def test_codes_are_compared_by_their_bits() -> None:
+    codes = np.array([[0, 0, 0, 0], [0, 0, 0, 1], [1, 1, 1, 1], [0, 1, 1, 1]])
+    items = FeatureSet(codes, np.array([0, 0, 1, 1]), None, np.arange(4), None, binary=True)
+    assert score_features(items).metrics["recall1"] == 1.0  # by inner product 0001 is nearer to 1111
+    with pytest.raises(UserError, match="both be binary codes, or both be real"):
+        score_features(items, replace(items, binary=False))
+
+
+def test_the_example_of_the_docstring() -> None:
+    assert doctest.testmod(scoring, extraglobs={"np": np, "FeatureSet": FeatureSet}).failed == 0
