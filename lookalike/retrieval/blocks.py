@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -10,8 +10,14 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.int64]
 
-# Larger blocks make the matrix product no faster, but push its result out of the cache before it is read.
-_COMFORTABLE_BLOCK = 24 * 2**20
+_COMFORTABLE_BLOCK = 64 * 2**20
+"""Bytes of similarities from which on a larger block makes the matrix product no faster."""
+
+_FEW_ROWS = 64
+"""Fewer queries at a time than this make the matrix product slow, however long its rows are."""
+
+_CHUNK = 16 * 2**20
+"""Bytes of features that are looked at, or converted, at a time."""
 
 
 def as_array(values: Any) -> npt.NDArray[Any]:
@@ -25,7 +31,9 @@ def as_array(values: Any) -> npt.NDArray[Any]:
 
 
 def as_features(values: Any, name: str) -> FloatArray:
-    """Features (N, D) as float32, or float64 where they are that.
+    """Features (N, D) as they are stored: float16, float32 or float64, whole numbers as float32.
+
+    A memory-mapped array stays on the disk and a float16 one is not copied.
 
     Raises ValueError for another shape and for NaN or infinity.
     """
@@ -36,11 +44,16 @@ def as_features(values: Any, name: str) -> FloatArray:
         )
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{name} features must be real numbers, got {array.dtype}")
-    features: FloatArray = np.ascontiguousarray(
-        array, dtype=np.float64 if array.dtype == np.float64 else np.float32
-    )
-    if not (np.isfinite(features.min()) and np.isfinite(features.max())):
-        bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
+    if array.dtype not in (np.float16, np.float32, np.float64):
+        array = array.astype(np.float32)
+    features: FloatArray = array if array.flags.c_contiguous else np.ascontiguousarray(array)
+    broken = [
+        part.start + np.flatnonzero(~np.isfinite(features[part]).all(axis=1))
+        for part in chunks_of(features)
+        if not (np.isfinite(features[part].min()) and np.isfinite(features[part].max()))
+    ]
+    if broken:
+        bad = np.concatenate(broken)
         raise ValueError(
             f"{len(bad)} of {len(features)} {name} features have NaN or infinite values, "
             f"the first is item {bad[0]}"
@@ -48,8 +61,13 @@ def as_features(values: Any, name: str) -> FloatArray:
     return features
 
 
-def as_codes(values: Any, name: str) -> FloatArray:
-    """Binary codes (N, bits), written as 0 and 1, as -1 and 1 or as booleans, turned into -1 and 1.
+def chunks_of(features: npt.NDArray[Any]) -> list[slice]:
+    """Slices of a few megabytes that features are gone through by, wherever they lie."""
+    return parts_of(len(features), max(1, _CHUNK // max(1, features[0].nbytes)))
+
+
+def as_codes(values: Any, name: str) -> npt.NDArray[np.int8]:
+    """Binary codes (N, bits), written as 0 and 1, as -1 and 1 or as booleans, turned into -1 and 1 (int8).
 
     The product of two such codes is `bits - 2 * Hamming distance`, a whole number that float32 holds exactly.
     """
@@ -57,7 +75,7 @@ def as_codes(values: Any, name: str) -> FloatArray:
     positive = codes == 1
     for negative in (0, -1):
         if bool(np.all(positive | (codes == negative))):
-            return np.where(positive, np.float32(1), np.float32(-1))
+            return np.where(positive, np.int8(1), np.int8(-1))
     raise ValueError(f"{name} codes must hold only 0 and 1, or only -1 and 1")
 
 
@@ -85,22 +103,48 @@ def joint_codes(query: npt.NDArray[Any], gallery: npt.NDArray[Any], name: str) -
 
 
 def block_rows(gallery_size: int, itemsize: int, memory_budget: int) -> int:
-    """How many queries to take at a time, for similarities and rivals to stay within a budget in bytes."""
-    row = max(1, 2 * gallery_size * itemsize)
-    comfortable = max(64, _COMFORTABLE_BLOCK // row)
+    """How many queries to take at a time, for their similarities to stay within a budget in bytes."""
+    row = max(1, gallery_size * itemsize)
+    comfortable = max(_FEW_ROWS, _COMFORTABLE_BLOCK // row)
     return max(1, min(comfortable, memory_budget // row))
 
 
-def identical_rows(features: FloatArray) -> tuple[IntArray, IntArray]:
+def identical_rows(features: npt.NDArray[Any]) -> tuple[IntArray, IntArray]:
     """Rows that repeat an earlier row bit for bit, and that earlier row of each: (copies, originals)."""
-    seen: dict[int, int] = {}
+    hashes = row_hashes(features)
+    order = np.argsort(hashes, kind="stable")
+    ordered = hashes[order]
+    alike = np.zeros(len(order), dtype=bool)
+    alike[1:] = ordered[1:] == ordered[:-1]
     copies, originals = [], []
-    for index, row in enumerate(features):
-        first = seen.setdefault(hash(row.tobytes()), index)
-        if first != index and np.array_equal(features[first], row):
-            copies.append(index)
-            originals.append(first)
+    # rows of one hash, apart by their bits: a hash alone proves nothing
+    for start, stop in _runs(alike):
+        seen: dict[bytes, int] = {}
+        for index in order[start:stop].tolist():
+            first = seen.setdefault(features[index].tobytes(), index)
+            if first != index:
+                copies.append(index)
+                originals.append(first)
     return np.asarray(copies, dtype=np.int64), np.asarray(originals, dtype=np.int64)
+
+
+def _runs(alike: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Ranges of items of which each but the first is marked as like the one before it."""
+    inside = np.concatenate([alike, [False]]).astype(np.int8)
+    turns = np.diff(inside, prepend=np.int8(0))
+    return list(
+        zip((np.flatnonzero(turns == 1) - 1).tolist(), np.flatnonzero(turns == -1).tolist(), strict=True)
+    )
+
+
+def row_hashes(features: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
+    """A number for each row that equal rows share: its words times odd numbers, modulo 2^64."""
+    words = features.view({1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}[features.itemsize])
+    factors = np.random.default_rng(0).integers(1, 2**63, features.shape[1], dtype=np.uint64) * 2 + 1
+    hashes = np.empty(len(features), dtype=np.uint64)
+    for part in chunks_of(features):
+        np.einsum("nd,d->n", words[part], factors, out=hashes[part], dtype=np.uint64, casting="safe")
+    return hashes
 
 
 class Similarities:
@@ -108,25 +152,59 @@ class Similarities:
 
     Equal gallery features get equal similarities: a matrix product may round them differently by where they
         stand, which would break ties at random.
+
+    Half-precision features and codes are compared as float32: the gallery is converted once where that fits
+        into half of `memory_budget` (bytes), and chunk by chunk for every block of queries otherwise.
     """
 
-    def __init__(self, query: FloatArray, gallery: FloatArray) -> None:
-        self.dtype: np.dtype[Any] = np.result_type(query, gallery)
-        self._query = query.astype(self.dtype, copy=False)
-        self._gallery = gallery.astype(self.dtype, copy=False)
-        largest = float(np.abs(query).max()) * float(np.abs(gallery).max()) * query.shape[1]
+    def __init__(
+        self, query: npt.NDArray[Any], gallery: npt.NDArray[Any], memory_budget: int = 512 * 2**20
+    ) -> None:
+        self.dtype: np.dtype[Any] = np.result_type(query, gallery, np.float32)
+        self._query, self._gallery = query, gallery
+        self.memory = 0  # bytes that are held beyond the features
+        if gallery.dtype != self.dtype and gallery.size * self.dtype.itemsize <= memory_budget // 2:
+            self._gallery = gallery.astype(self.dtype)
+            self.memory = self._gallery.nbytes
+        largest = _largest(query) * _largest(gallery) * query.shape[1]
         if largest > float(np.finfo(self.dtype).max):
             raise ValueError(
                 "the features are so large that their similarities overflow: normalise them first"
             )
-        self._copies, self._originals = identical_rows(self._gallery)
+        self._copies, self._originals = identical_rows(gallery)
 
     def of(self, part: slice) -> FloatArray:
         """A new array (queries of the part, G), which the caller may overwrite."""
-        block: FloatArray = self._query[part] @ self._gallery.T
+        queries = self._query[part].astype(self.dtype, copy=False)
+        block: FloatArray = np.empty((len(queries), len(self._gallery)), self.dtype)
+        whole = [slice(0, len(self._gallery))]
+        for columns in whole if self._gallery.dtype == self.dtype else chunks_of(self._gallery):
+            items = self._gallery[columns].astype(self.dtype, copy=False)
+            np.matmul(queries, items.T, out=block[:, columns])
         if self._copies.size:
             block[:, self._copies] = block[:, self._originals]
         return block
+
+
+def _largest(features: npt.NDArray[Any]) -> float:
+    """The largest absolute value."""
+    return max(max(float(features[part].max()), -float(features[part].min())) for part in chunks_of(features))
+
+
+def longest(features: npt.NDArray[Any]) -> float:
+    """The largest Euclidean length of a row."""
+    squares = [np.square(features[part], dtype=np.float64).sum(axis=1).max() for part in chunks_of(features)]
+    return float(np.sqrt(max(squares)))
+
+
+class BlockSource(Protocol):
+    """What gives the similarities of some queries at a time with the whole gallery; larger is more alike."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    def of(self, part: slice) -> FloatArray:
+        """A new array (queries of the part, G), which the caller may overwrite."""
 
 
 def parts_of(count: int, rows: int) -> list[slice]:

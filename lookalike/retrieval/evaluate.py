@@ -9,17 +9,22 @@ import numpy as np
 import numpy.typing as npt
 
 from lookalike.retrieval.blocks import (
+    BlockSource,
     IntArray,
     Similarities,
     as_codes,
     as_features,
     as_labels,
     block_rows,
+    longest,
     parts_of,
 )
+from lookalike.retrieval.candidates import Candidates, same_image_ids
 from lookalike.retrieval.metrics import average_precision, parse_metric
-from lookalike.retrieval.ranking import Candidates, TopK, rank_block, same_image_ids
+from lookalike.retrieval.pairs import PairCounts
+from lookalike.retrieval.ranking import Nearest, Ranker, TopK
 from lookalike.retrieval.reference import reference_figures
+from lookalike.retrieval.summaries import ClassMeans, bootstrap_interval, class_means
 
 DEFAULT_METRICS = ("recall@1", "recall@5", "mAP", "mINP", "precision@1")
 
@@ -29,11 +34,15 @@ class Result(dict[str, float]):
 
     queries, gallery: how many of each there were.
     queries_without_positive: queries whose label no ranked gallery item has; they are in no mean.
-    has_positive: (Q,) which queries the means are over.
+    query_labels: (Q,). has_positive: (Q,) which queries the means are over.
     per_query: for each metric its value per query, (Q,); 0 where `has_positive` is False.
     average_precision: (Q,), first_hit_rank: (Q,) one-based; both 0 where `has_positive` is False.
-    top_k: the best gallery items of each query, when asked for.
-    With `reference_behaviour` only the figures and the counts are there; the rest is None.
+    positives: (Q,) how many right items the ranking of a query holds.
+    best_positive, best_other: (Q,) the highest similarity to a right item and to one that is not; -inf where
+        there is none.
+    top_k: the best gallery items of each query; pairs: similarities of all pairs counted; each when asked
+        for.
+    With `reference_behaviour` only the figures, labels and counts are there; the rest is None.
     """
 
     def __init__(
@@ -41,21 +50,45 @@ class Result(dict[str, float]):
         figures: dict[str, float],
         *,
         gallery: int,
+        query_labels: npt.NDArray[Any],
         has_positive: npt.NDArray[np.bool_],
         per_query: dict[str, npt.NDArray[np.float64]] | None = None,
         average_precision: npt.NDArray[np.float64] | None = None,
         first_hit_rank: IntArray | None = None,
+        positives: IntArray | None = None,
+        nearest: Nearest | None = None,
         top_k: TopK | None = None,
+        pairs: PairCounts | None = None,
     ) -> None:
         super().__init__(figures)
         self.queries = len(has_positive)
         self.gallery = gallery
+        self.query_labels = query_labels
         self.has_positive = has_positive
         self.queries_without_positive = int(np.count_nonzero(~has_positive))
         self.per_query = per_query
         self.average_precision = average_precision
         self.first_hit_rank = first_hit_rank
+        self.positives = positives
+        self.best_positive = None if nearest is None else nearest.positive
+        self.best_other = None if nearest is None else nearest.other
         self.top_k = top_k
+        self.pairs = pairs
+
+    def interval(self, name: str, confidence: float = 0.95) -> tuple[float, float]:
+        """Bootstrap interval of a figure over queries; see `lookalike.retrieval.bootstrap_interval`."""
+        return bootstrap_interval(self._values(name), confidence)
+
+    def by_class(self, name: str) -> ClassMeans:
+        """The figure for the queries of each label, and as a mean over labels (`.macro`)."""
+        return class_means(self._values(name), self.query_labels[self.has_positive])
+
+    def _values(self, name: str) -> npt.NDArray[np.float64]:
+        if self.per_query is None:
+            raise ValueError("figures of the reference are means of blocks: they have no value per query")
+        if name not in self.per_query:
+            raise ValueError(f"'{name}' was not asked for (there are: {', '.join(self.per_query)})")
+        return self.per_query[name][self.has_positive]
 
 
 def evaluate_retrieval(
@@ -73,24 +106,33 @@ def evaluate_retrieval(
     binary: bool = False,
     top_k: int | None = None,
     reference_behaviour: bool = False,
+    pairs: bool = False,
+    distractors: Any = None,
+    similarities: BlockSource | None = None,
     progress: Callable[[Sequence[slice]], Iterable[slice]] | None = None,
 ) -> Result:
     """Rank the gallery for every query by inner product and score the ranking, exactly and in bounded memory.
 
-    query (Q, D), gallery (G, D): features as NumPy arrays or torch tensors, float16, float32 or float64;
-        they are compared as they are, so normalise them first where the cosine is meant.
+    query (Q, D), gallery (G, D): features as NumPy arrays, also memory-mapped ones, or torch tensors,
+        float16, bfloat16, float32 or float64; they are compared as they are, so normalise them first where
+        the cosine is meant.
     query_labels (Q,), gallery_labels (G,): numbers or strings; a gallery item with the label of the query
         is a positive.
     query_cameras, gallery_cameras: where given, gallery items with the label AND the camera of the query
         are junk and are removed.
-    metrics: `recall@k`, `precision@k`, `mAP`, `mINP`; see `lookalike.retrieval.metrics` for the formulas.
+    metrics: `recall@k` (the hit rate), `true_recall@k`, `precision@k`, `mAP`, `mAP@k`, `mAP@R`,
+        `R-precision`, `mINP`, `MRR`, `nDCG@k`, `first_hit_rank`; see `lookalike.retrieval.metrics` for the
+        formulas.
     exclude_self: which gallery item is the query image itself, so that it never counts: True (query i is
         gallery item i), the gallery position of each query (Q,) with -1 for none, or a pair of image ids
         `(of queries, of gallery)`.
-    block_size: queries at a time; by default as many as `memory_budget` (bytes beyond the features) and the
-        cache allow.
+    block_size: queries at a time; by default as many as `memory_budget` (bytes beyond the features) allows
+        and speed has use for.
     binary: features are codes of 0 and 1 or of -1 and 1, compared by Hamming distance.
     top_k: also return the best k gallery items of each query.
+    pairs: also count the similarities of all pairs, for TAR at FAR and histograms: see `PairCounts`.
+    distractors: (G,) True for gallery items that are ranked and never right, whatever their label.
+    similarities: another measure than the inner product, such as `RerankedSimilarities`.
     progress: wraps the list of blocks to go through, for a bar.
 
     Ties count against the query (see `lookalike.retrieval.ranking`). A k beyond the gallery means the whole
@@ -124,8 +166,9 @@ def evaluate_retrieval(
         raise ValueError("cameras must be given for both query and gallery, or for neither")
     if block_size is not None and block_size < 1:
         raise ValueError(f"block_size must be at least 1, got {block_size}")
+    labels = as_labels(query_labels, "query labels", queries)
     candidates = Candidates(
-        as_labels(query_labels, "query labels", queries),
+        labels,
         as_labels(gallery_labels, "gallery labels", size),
         None
         if query_cameras is None
@@ -134,6 +177,7 @@ def evaluate_retrieval(
             as_labels(gallery_cameras, "gallery cameras", size),
         ),
         same_image_ids(exclude_self, queries, size),
+        None if distractors is None else as_labels(distractors, "distractors", size).astype(bool),
     )
     if reference_behaviour:
         if top_k is not None:
@@ -143,27 +187,34 @@ def evaluate_retrieval(
         figures, has_positive = reference_figures(
             query_features, gallery_features, candidates, wanted, block_size or 64
         )
-        return Result(figures, gallery=size, has_positive=has_positive)
+        return Result(figures, gallery=size, query_labels=labels, has_positive=has_positive)
 
     if top_k is not None and top_k < 1:
         raise ValueError(f"top_k must be at least 1, got {top_k}")
-    similarities = Similarities(query_features, gallery_features)
-    rows = block_size or block_rows(size, similarities.dtype.itemsize, memory_budget)
-    top = TopK.empty(queries, min(top_k, size), similarities.dtype) if top_k else None
+    source = similarities or Similarities(query_features, gallery_features, memory_budget)
+    rows = block_size or block_rows(size, source.dtype.itemsize, memory_budget - getattr(source, "memory", 0))
+    counts = None
+    if pairs:
+        if similarities is not None:
+            raise ValueError("pairs counts inner products: it cannot be asked for with other similarities")
+        counts = PairCounts(longest(query_features) * longest(gallery_features))
+    top = TopK.empty(queries, min(top_k, size), source.dtype) if top_k else None
+    ranker = Ranker(candidates, queries, source.dtype, top, counts)
     per_query = {metric.name: np.zeros(queries) for metric in wanted}
     precision = np.zeros(queries)
     first = np.zeros(queries, dtype=np.int64)
-    has_positive = np.zeros(queries, dtype=bool)
+    positives = np.zeros(queries, dtype=np.int64)
     parts = parts_of(queries, rows)
     for part in progress(parts) if progress else parts:
-        members, ranking = rank_block(similarities.of(part), part, candidates, top)
+        members, ranking = ranker.rank(source.of(part), part)
         if not members.size:
             continue
-        has_positive[members] = True
+        positives[members] = ranking.positives
         first[members] = ranking.first
         precision[members] = average_precision(ranking)
         for metric in wanted:
             per_query[metric.name][members] = metric.per_query(ranking)
+    has_positive = positives > 0
     if not has_positive.any():
         raise ValueError(
             f"none of the {queries} queries has a gallery item with its label (junk and the image itself "
@@ -172,9 +223,13 @@ def evaluate_retrieval(
     return Result(
         {name: float(values[has_positive].mean()) for name, values in per_query.items()},
         gallery=size,
+        query_labels=labels,
         has_positive=has_positive,
         per_query=per_query,
         average_precision=precision,
         first_hit_rank=first,
+        positives=positives,
+        nearest=ranker.nearest,
         top_k=top,
+        pairs=counts,
     )

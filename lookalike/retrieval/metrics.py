@@ -35,12 +35,44 @@ def precision(ranking: Ranking, k: int) -> PerQuery:
     return ranking.sum_by_query(ranking.ranks <= k) / float(k)
 
 
+def true_recall(ranking: Ranking, k: int) -> PerQuery:
+    """True recall@k: hits among the first k, divided by P, the number of positives.
+
+    What "recall" means everywhere but in metric learning. With k below P it cannot reach 1.
+    """
+    return ranking.sum_by_query(ranking.ranks <= k) / ranking.positives
+
+
 def average_precision(ranking: Ranking) -> PerQuery:
     """AP = 1/P · Σ_i i / r_i, with r_i the rank of the i-th of P positives.
 
     Its mean over queries is mAP (no interpolation).
     """
-    return ranking.sum_by_query(ranking.hit_number / ranking.ranks) / ranking.positives
+    return ranking.sum_by_query(ranking.precision_at_hits) / ranking.positives
+
+
+def average_precision_at_k(ranking: Ranking, k: int) -> PerQuery:
+    """AP@k = 1/min(P, k) · Σ_{i: r_i ≤ k} i / r_i: only the first k places count, and can reach 1.
+
+    As in the landmark recognition and retrieval challenges (GLDv2; Weyand et al., 2020).
+    """
+    found = ranking.sum_by_query(ranking.precision_at_hits * (ranking.ranks <= k))
+    return found / np.minimum(ranking.positives, k)
+
+
+def average_precision_at_r(ranking: Ranking) -> PerQuery:
+    """AP@R = 1/P · Σ_{i: r_i ≤ P} i / r_i: the first P places count, P the number of positives.
+
+    Its mean is MAP@R. Musgrave et al., "A Metric Learning Reality Check" (2020).
+    """
+    within = ranking.ranks <= ranking.of_positives(ranking.positives)
+    return ranking.sum_by_query(ranking.precision_at_hits * within) / ranking.positives
+
+
+def r_precision(ranking: Ranking) -> PerQuery:
+    """R-precision: hits among the first P, divided by P, the number of positives."""
+    within = ranking.ranks <= ranking.of_positives(ranking.positives)
+    return ranking.sum_by_query(within) / ranking.positives
 
 
 def inverse_negative_penalty(ranking: Ranking) -> PerQuery:
@@ -52,11 +84,40 @@ def inverse_negative_penalty(ranking: Ranking) -> PerQuery:
     return ranking.positives / ranking.last.astype(np.float64)
 
 
+def reciprocal_rank(ranking: Ranking) -> PerQuery:
+    """RR = 1 / r_1, r_1 the rank of the first hit; its mean is MRR. Voorhees, TREC-8 (1999)."""
+    return 1.0 / ranking.first
+
+
+def discounted_gain(ranking: Ranking, k: int) -> PerQuery:
+    """nDCG@k = Σ_{i: r_i ≤ k} 1/log2(1 + r_i) / Σ_{i=1..min(P, k)} 1/log2(1 + i).
+
+    Normalised discounted cumulative gain where a positive gains 1 and everything else 0. Järvelin and
+    Kekäläinen, "Cumulated gain-based evaluation of IR techniques" (2002).
+    """
+    gain = ranking.sum_by_query((ranking.ranks <= k) / np.log2(1.0 + ranking.ranks))
+    most = int(min(k, ranking.positives.max()))
+    ideal = np.cumsum(1 / np.log2(2.0 + np.arange(most)))
+    return gain / ideal[np.minimum(ranking.positives, most) - 1]
+
+
+def first_hit_rank(ranking: Ranking) -> PerQuery:
+    """r_1, the one-based rank of the first hit: smaller is better, and a few queries can draw up its mean."""
+    return ranking.first.astype(np.float64)
+
+
 METRICS: dict[str, Callable[..., PerQuery]] = {
     "recall@": hit_rate,
+    "true_recall@": true_recall,
     "precision@": precision,
     "mAP": average_precision,
+    "mAP@": average_precision_at_k,
+    "mAP@R": average_precision_at_r,
+    "R-precision": r_precision,
     "mINP": inverse_negative_penalty,
+    "MRR": reciprocal_rank,
+    "nDCG@": discounted_gain,
+    "first_hit_rank": first_hit_rank,
 }
 """Functions by name; a name that ends in `@` is followed by k and its function takes k."""
 
@@ -81,12 +142,12 @@ def parse_metric(name: str) -> Metric:
 
     Raises ValueError for an unknown name or a k that is no positive number.
     """
+    if name in METRICS and not name.endswith("@"):
+        return Metric(name, name, None)
     family, at, k = name.partition("@")
     if family + at not in METRICS:
         known = ", ".join(f"{metric}k" if metric.endswith("@") else metric for metric in METRICS)
         raise ValueError(f"unknown metric '{name}' (known: {known}, with a number for k)")
-    if not at:
-        return Metric(name, family, None)
     if not k.isdecimal() or int(k) < 1:
         raise ValueError(f"metric '{name}' needs a whole number of at least 1 after '@', as in '{family}@5'")
     return Metric(name, family + at, int(k))

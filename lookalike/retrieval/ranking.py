@@ -8,16 +8,21 @@ Tie rule: a gallery item that is not a positive and has the same similarity as a
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lookalike.retrieval.blocks import FloatArray, IntArray, as_labels, joint_codes
+from lookalike.retrieval.blocks import FloatArray, IntArray
+from lookalike.retrieval.candidates import NOTHING, Candidates
+from lookalike.retrieval.pairs import PairCounts
 
-# Up to so many positives, one comparison of the row for each is faster than sorting the rivals once.
-_FEW = 16
+_FEW = 32
+"""Up to so many positives, comparing the row with each is faster than sorting the rivals once."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class Ranking:
     ranks: IntArray
     starts: IntArray
 
-    @property
+    @cached_property
     def positives(self) -> IntArray:
         """How many positives each query has: (Q,)."""
         return np.diff(self.starts)
@@ -47,14 +52,20 @@ class Ranking:
         """Rank of the worst-placed positive of each query: (Q,)."""
         return self.ranks[self.starts[1:] - 1]
 
-    @property
-    def hit_number(self) -> IntArray:
-        """For each entry of `ranks`, the how-manieth hit of its query it is: 1, 2, …"""
-        return np.arange(1, len(self.ranks) + 1, dtype=np.int64) - np.repeat(self.starts[:-1], self.positives)
+    @cached_property
+    def precision_at_hits(self) -> npt.NDArray[np.float64]:
+        """For each entry of `ranks`, i / r_i where it is the i-th hit of its query: (P,)."""
+        numbers = np.arange(1, len(self.ranks) + 1, dtype=np.int64) - self.of_positives(self.starts[:-1])
+        return numbers / self.ranks
+
+    def of_positives(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Values of queries given to each of their positives, (Q,) -> (P,)."""
+        return np.repeat(values, self.positives)
 
     def sum_by_query(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Sums of values given for each positive, (P,) -> (Q,)."""
-        return np.add.reduceat(values, self.starts[:-1])
+        kind = np.int64 if values.dtype == bool else values.dtype
+        return np.add.reduceat(values, self.starts[:-1], dtype=kind)
 
 
 @dataclass(frozen=True)
@@ -74,115 +85,52 @@ class TopK:
         return cls(np.full((queries, k), -1, dtype=np.int64), np.full((queries, k), -np.inf, dtype=dtype))
 
 
-class Candidates:
-    """For each query: which gallery items are its positives, and which are taken out of the ranking.
+@dataclass(frozen=True)
+class Nearest:
+    """The highest similarity of each query to a positive and to a ranked item that is none: (Q,) each.
 
-    A positive has the label of the query. Junk (same label and same camera) and the image itself are taken
-    out.
+    -inf where there is no such item.
     """
 
-    def __init__(
-        self,
-        query_labels: npt.NDArray[Any],
-        gallery_labels: npt.NDArray[Any],
-        cameras: tuple[npt.NDArray[Any], npt.NDArray[Any]] | None,
-        same_image: tuple[npt.NDArray[Any], npt.NDArray[Any]] | None,
-    ) -> None:
-        self._labels = _Groups(*joint_codes(query_labels, gallery_labels, "labels"))
-        self._cameras = joint_codes(*cameras, "cameras") if cameras else None
-        self._images = _Groups(*joint_codes(*same_image, "image ids")) if same_image else None
+    positive: FloatArray
+    other: FloatArray
 
-    def of(self, query: int) -> tuple[IntArray, IntArray]:
-        """Gallery positions of the positives and of the items to take out."""
-        positives, removed = self._labels.of(query), _NONE
-        if self._cameras is not None:
-            query_cameras, gallery_cameras = self._cameras
-            junk = gallery_cameras[positives] == query_cameras[query]
-            positives, removed = positives[~junk], positives[junk]
-        if self._images is not None:
-            itself = self._images.of(query)
-            if itself.size == 1:
-                positives = positives[positives != itself[0]]
-            elif itself.size:
-                positives = positives[~np.isin(positives, itself)]
-            removed = np.union1d(removed, itself) if removed.size else itself
-        return positives, removed
+    @classmethod
+    def empty(cls, queries: int, dtype: npt.DTypeLike) -> Nearest:
+        """Room for so many queries."""
+        return cls(np.full(queries, -np.inf, dtype), np.full(queries, -np.inf, dtype))
 
 
-_NONE = np.empty(0, dtype=np.int64)
-
-
-class _Groups:
-    """Gallery positions with the code of a query, without a matrix of queries by gallery."""
-
-    def __init__(self, query: IntArray, gallery: IntArray) -> None:
-        self._order = np.argsort(gallery, kind="stable").astype(np.int64)
-        ordered = gallery[self._order]
-        self._from = np.searchsorted(ordered, query, side="left")
-        self._to = np.searchsorted(ordered, query, side="right")
-
-    def of(self, query: int) -> IntArray:
-        return self._order[self._from[query] : self._to[query]]
-
-
-def same_image_ids(
-    exclude_self: Any, queries: int, gallery: int
-) -> tuple[npt.NDArray[Any], npt.NDArray[Any]] | None:
-    """What `exclude_self` says, as ids of query and gallery images.
-
-    Equal ids are the same image. None where nothing is excluded.
-    """
-    if isinstance(exclude_self, (bool, np.bool_)):
-        if not exclude_self:
-            return None
-        if queries != gallery:
-            raise ValueError(
-                f"exclude_self=True means that query i is gallery item i, but there are {queries} queries "
-                f"and {gallery} gallery items: give the gallery position of each query, or image ids of both"
-            )
-        return np.arange(queries), np.arange(gallery)
-    if isinstance(exclude_self, tuple):
-        if len(exclude_self) != 2:
-            raise ValueError(
-                "exclude_self as a tuple must hold the image ids of the queries and those of the gallery"
-            )
-        return (
-            as_labels(exclude_self[0], "query image ids", queries),
-            as_labels(exclude_self[1], "gallery image ids", gallery),
-        )
-    positions = as_labels(exclude_self, "exclude_self", queries)
-    if positions.dtype.kind not in "iu" or positions.min() < -1 or positions.max() >= gallery:
-        raise ValueError(
-            f"exclude_self must hold gallery positions from 0 to {gallery - 1}, or -1 for a query that is "
-            "not in the gallery"
-        )
-    return positions.astype(np.int64), np.arange(gallery, dtype=np.int64)
-
-
-def positive_ranks(row: FloatArray, positives: IntArray, removed: IntArray) -> IntArray:
-    """One-based ranks of the positives of one query, ascending. `row`, its similarities (G,), is overwritten.
+def positive_ranks(similarities: FloatArray, others: FloatArray, nearest_other: float) -> IntArray:
+    """One-based ranks of the positives of one query, ascending. `others` may be overwritten.
 
     rank of the i-th best positive = i + number of other ranked items whose similarity is at least as high.
+
+    similarities: (P,) of the positives, descending. others: (G,) of all items, -inf for those that are not
+    ranked and for the positives. nearest_other: the maximum of others.
     """
-    similarities = np.sort(row[positives])[::-1]
-    row[positives] = -np.inf
-    row[removed] = -np.inf
-    if len(positives) <= _FEW:
-        ahead = np.fromiter(
-            (np.count_nonzero(row >= value) for value in similarities), np.int64, len(positives)
-        )
+    ranks = np.arange(1, len(similarities) + 1)
+    ahead = int(
+        np.searchsorted(-similarities, -nearest_other, side="left")
+    )  # so many stand before all others
+    behind = similarities[ahead:]
+    if len(behind) > _FEW:
+        rival = others >= behind[-1]
+        # picking items out of a row takes a third of the time of sorting it, so it must leave out many
+        rivals = others[rival] if np.count_nonzero(rival) < len(others) // 2 else others
+        rivals.sort()
+        ranks[ahead:] += rivals.size - np.searchsorted(rivals, behind, side="left")
     else:
-        rivals = np.sort(row[row >= similarities[-1]])
-        ahead = rivals.size - np.searchsorted(rivals, similarities, side="left")
-    return ahead + np.arange(1, len(positives) + 1)
+        for place, value in enumerate(behind, ahead):
+            ranks[place] += np.count_nonzero(others >= value)
+    return ranks
 
 
-def best(row: FloatArray, removed: IntArray, k: int) -> tuple[IntArray, FloatArray]:
-    """Positions and similarities of the k best items of a row.
+def best(row: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
+    """Positions and similarities of the k best items of a row, in which -inf marks what is not ranked.
 
-    See TopK. The removed items of `row` are overwritten.
+    See TopK.
     """
-    row[removed] = -np.inf
     threshold = np.partition(row, row.size - k)[row.size - k]
     above = np.flatnonzero(row > threshold)
     level = np.flatnonzero(row == threshold)[: k - above.size]
@@ -192,21 +140,71 @@ def best(row: FloatArray, removed: IntArray, k: int) -> tuple[IntArray, FloatArr
     return np.where(np.isneginf(similarities), -1, indices).astype(np.int64), similarities
 
 
-def rank_block(
-    block: FloatArray, part: slice, candidates: Candidates, top: TopK | None = None
-) -> tuple[IntArray, Ranking]:
-    """Rank the positives of a block of queries: which queries have any, (Q',), and their ranking.
+def available_threads() -> int:
+    """How many threads to use: as many as OMP_NUM_THREADS gives the matrix product, or processors allow."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    if told.isdecimal() and int(told):
+        return int(told)
+    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
-    `block` (queries of the part, G) is overwritten; the rows of the part in `top` are filled.
+
+class Ranker:
+    """Ranks blocks of queries, one after the other, and keeps what is asked for of each query.
+
+    top: the best k of each query. pairs: counts of similarities. Both are filled where they are given.
     """
-    members: list[int] = []
-    ranks: list[IntArray] = []
-    for query, row in zip(range(part.start, part.stop), block, strict=True):
-        positives, removed = candidates.of(query)
-        if top is not None:
-            top.indices[query], top.similarities[query] = best(row, removed, top.indices.shape[1])
-        if positives.size:
-            members.append(query)
-            ranks.append(positive_ranks(row, positives, removed))
-    starts = np.cumsum([0, *map(len, ranks)], dtype=np.int64)
-    return np.asarray(members, dtype=np.int64), Ranking(np.concatenate(ranks) if ranks else _NONE, starts)
+
+    def __init__(
+        self,
+        candidates: Candidates,
+        queries: int,
+        dtype: npt.DTypeLike,
+        top: TopK | None = None,
+        pairs: PairCounts | None = None,
+    ) -> None:
+        self._candidates, self._top, self._pairs = candidates, top, pairs
+        self._threads = 1 if pairs else available_threads()  # counts of pairs are added up in one place
+        self.nearest = Nearest.empty(queries, dtype)
+
+    def rank(self, block: FloatArray, part: slice) -> tuple[IntArray, Ranking]:
+        """Which queries of a block have a positive, (Q',), and the ranking of those.
+
+        `block` (queries of the part, G) is overwritten.
+        """
+        # with many positives a row is sorted, and NumPy does that without holding the interpreter
+        threads = self._threads if self._candidates.positives_expected > _FEW else 1
+        slices = [slice(number, None, threads) for number in range(threads)]
+        numbers = range(part.start, part.stop)
+        found: list[IntArray] = [NOTHING] * len(numbers)
+
+        def rank_some(some: slice) -> None:
+            found[some] = [self._rank_one(*each) for each in zip(numbers[some], block[some], strict=True)]
+
+        if threads == 1:
+            rank_some(slices[0])
+        else:
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(rank_some, slices))
+        ranks = [each for each in found if each.size]
+        members = [number for number, each in zip(numbers, found, strict=True) if each.size]
+        starts = np.cumsum([0, *map(len, ranks)], dtype=np.int64)
+        return np.asarray(members, dtype=np.int64), Ranking(
+            np.concatenate(ranks) if ranks else NOTHING, starts
+        )
+
+    def _rank_one(self, query: int, row: FloatArray) -> IntArray:
+        positives, removed = self._candidates.of(query)
+        if self._pairs is not None:
+            self._pairs.add(row, positives, removed)
+        row[removed] = -np.inf
+        if self._top is not None:
+            self._top.indices[query], self._top.similarities[query] = best(row, self._top.indices.shape[1])
+        similarities = np.sort(row[positives])[::-1]
+        row[positives] = -np.inf
+        nearest_other = row.max()
+        self.nearest.other[query] = nearest_other
+        if not positives.size:
+            return NOTHING
+        self.nearest.positive[query] = similarities[0]
+        return positive_ranks(similarities, row, nearest_other)

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lookalike.retrieval.blocks import FloatArray, Similarities, parts_of
+from lookalike.retrieval.candidates import Candidates
 from lookalike.retrieval.metrics import Metric
-from lookalike.retrieval.ranking import Candidates
 
 BLOCK = 64
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,19 +18,40 @@ def ranked_hits(similarities, is_positive, is_ranked) -> list[bool]:
 def figures_of_one(hits: list[bool], name: str) -> float:
     family, _, k = name.partition("@")
     ranks = [place + 1 for place, hit in enumerate(hits) if hit]
+    precisions = [sum(hits[:rank]) / rank for rank in ranks]
+    total = len(ranks)
+    if name == "mAP@R":
+        return sum(p for p, rank in zip(precisions, ranks, strict=True) if rank <= total) / total
     if family == "recall":
         return float(any(hits[: int(k)]))
+    if family == "true_recall":
+        return sum(hits[: int(k)]) / total
     if family == "precision":
         return sum(hits[: int(k)]) / int(k)
-    if family == "mAP":
-        return sum((i + 1) / rank for i, rank in enumerate(ranks)) / len(ranks)
-    assert family == "mINP"
-    return len(ranks) / ranks[-1]
+    if family == "nDCG":
+        ideal = [True] * total
+        return gain(hits[: int(k)]) / gain(ideal[: int(k)])
+    if family == "mAP" and k:
+        return sum(p for p, rank in zip(precisions, ranks, strict=True) if rank <= int(k)) / min(
+            total, int(k)
+        )
+    return {
+        "mAP": sum(precisions) / total,
+        "R-precision": sum(hits[:total]) / total,
+        "mINP": total / ranks[-1],
+        "MRR": 1 / ranks[0],
+        "first_hit_rank": float(ranks[0]),
+    }[name]
+
+
+def gain(hits: Sequence[bool]) -> float:
+    return sum(1 / math.log2(2 + place) for place, hit in enumerate(hits) if hit)
 
 
 def naive(
     query, query_labels, gallery, gallery_labels, query_cameras=None, gallery_cameras=None, same=None,
     metrics: Sequence[str] = ("recall@1", "recall@5", "mAP", "mINP", "precision@1", "precision@3"),
+    distractors=None,
 ) -> tuple[dict[str, float], int]:  # fmt: skip
     """Figures and the number of queries without a positive. same(q, g): whether both are one image."""
     values: dict[str, list[float]] = {name: [] for name in metrics}
@@ -39,6 +61,7 @@ def naive(
         for g in range(len(gallery)):
             itself = same is not None and same(q, g)
             alike = query_labels[q] == gallery_labels[g]
+            alike = alike and not (distractors is not None and distractors[g])
             junk = alike and query_cameras is not None and query_cameras[q] == gallery_cameras[g]
             ranked.append(not (itself or junk))
             positive.append(bool(alike and ranked[-1]))

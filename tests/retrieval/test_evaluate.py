@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from lookalike.retrieval import blocks, evaluate_retrieval, parse_metric
+from lookalike.retrieval import blocks, bootstrap_interval, evaluate_retrieval, parse_metric
 from lookalike.retrieval.blocks import block_rows, identical_rows
 from lookalike.retrieval.reference import reference_metric
 
@@ -108,6 +109,77 @@ def test_bfloat16_and_names_as_labels() -> None:
     assert evaluate_retrieval(features, list("abca"), features, np.array(list("abca")))["recall@1"] == 1.0
 
 
+def test_features_on_the_disk_and_little_memory(tmp_path: Path) -> None:
+    features, labels = np.random.default_rng(0).normal(size=(60, 8)), np.arange(60) % 7
+    for kind in (np.float16, np.float32):
+        stored = features.astype(kind)
+        np.save(tmp_path / "features.npy", stored)
+        mapped = np.load(tmp_path / "features.npy", mmap_mode="r")
+        assert np.shares_memory(blocks.as_features(mapped, "gallery"), mapped)
+        expected = evaluate_retrieval(stored, labels, stored, labels, exclude_self=True)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(blocks, "_CHUNK", 200)  # bytes: half-precision rows are converted by the handful
+            result = evaluate_retrieval(mapped, labels, mapped, labels, exclude_self=True, memory_budget=900)
+        assert dict(result) == dict(expected)
+
+
+def test_means_by_class_and_intervals() -> None:
+    # two queries of class 1 (one found at once, one not), one of class 2 (found), one without a match
+    gallery = np.float32([[1, 0], [0, 1]])
+    query = np.float32([[1, 0], [0, 1], [0, 1], [1, 1]])
+    result = evaluate_retrieval(query, [1, 1, 2, 3], gallery, [1, 2], metrics=["recall@1", "MRR"])
+    means = result.by_class("recall@1")
+    assert (means.labels.tolist(), means.queries.tolist(), means.values.tolist()) == (
+        [1, 2],
+        [2, 1],
+        [0.5, 1],
+    )
+    assert (result["recall@1"], means.macro) == (pytest.approx(2 / 3), 0.75)
+    low, high = result.interval("recall@1")
+    assert 0 <= low < 2 / 3 < high == 1
+    with pytest.raises(ValueError, match=r"'mAP' was not asked for \(there are: recall@1, MRR\)"):
+        result.interval("mAP")
+
+
+def test_an_interval_holds_the_mean_as_often_as_it_says() -> None:
+    generator = np.random.default_rng(0)
+    held = 0
+    for seed in range(200):
+        low, high = bootstrap_interval(generator.random(80) < 0.7, 0.9, resamples=400, seed=seed)
+        held += low <= 0.7 <= high
+    assert 170 <= held <= 190  # 180 expected; binomial, standard deviation 4.2; the bootstrap is a bit narrow
+    with pytest.raises(ValueError, match="confidence must lie"):
+        bootstrap_interval([1.0], 95)
+    with pytest.raises(ValueError, match="needs a vector of values"):
+        bootstrap_interval([])
+
+
+def test_pairs_of_unit_vectors_have_narrow_bins() -> None:
+    features = np.random.default_rng(0).normal(size=(50, 16))
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    labels = np.arange(50) % 5
+    pairs = evaluate_retrieval(features, labels, features, labels, pairs=True, exclude_self=True).pairs
+    assert np.diff(pairs.edges) == pytest.approx(2**-14)
+    assert pairs.positives.sum() == 50 * 9  # no image with itself
+    with pytest.raises(ValueError, match=r"lies in 0\.\.1"):
+        pairs.threshold_at(2)
+
+
+def test_another_measure_than_the_inner_product() -> None:
+    class Nearness:
+        dtype = np.dtype(np.float64)
+
+        def of(self, part: slice) -> np.ndarray:
+            return -np.abs(features[part, None] - features[None, :])
+
+    features, labels = np.array([0.0, 5.0, 0.5, 5.5]), [0, 1, 0, 1]
+    options = {"exclude_self": True, "similarities": Nearness()}
+    column = features[:, None]
+    assert evaluate_retrieval(column, labels, column, labels, **options)["recall@1"] == 1.0
+    with pytest.raises(ValueError, match="pairs counts inner products"):
+        evaluate_retrieval(column, labels, column, labels, pairs=True, **options)
+
+
 def test_progress_wraps_the_blocks() -> None:
     seen: list[slice] = []
 
@@ -129,11 +201,16 @@ def test_memory_is_bounded() -> None:
 
 def test_identical_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = np.float32([[1, 2], [3, 4], [1, 2], [1, 2], [3, 4], [5, 6]])
-    copies, originals = identical_rows(rows)
-    assert (copies.tolist(), originals.tolist()) == ([2, 3, 4], [0, 0, 1])
-    monkeypatch.setattr(blocks, "hash", lambda _: 0, raising=False)  # a collision is no copy
-    copies, originals = identical_rows(rows)
-    assert all(np.array_equal(rows[c], rows[o]) for c, o in zip(copies, originals, strict=True))
+    expected = [(2, 0), (3, 0), (4, 1)]
+    assert sorted(zip(*identical_rows(rows), strict=True)) == expected
+    # hashes that collide are no copies
+    monkeypatch.setattr(blocks, "row_hashes", lambda features: np.zeros(len(features), np.uint64))
+    assert sorted(zip(*identical_rows(rows), strict=True)) == expected
+
+
+def test_hashes_of_rows_are_their_own() -> None:
+    rows = np.random.default_rng(0).normal(size=(5000, 3)).astype(np.float16)
+    assert len(np.unique(blocks.row_hashes(rows))) == len(np.unique(rows, axis=0))
 
 
 HUGE = np.full((3, 3), 1e30, np.float32)

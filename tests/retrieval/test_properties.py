@@ -9,10 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lookalike.retrieval import METRICS as METRIC_FAMILIES
 from lookalike.retrieval import evaluate_retrieval, ranking
 from tests.retrieval.oracle import naive
 
-METRICS = ("recall@1", "recall@5", "mAP", "mINP", "precision@1", "precision@3")
+METRICS = tuple(
+    each for name in METRIC_FAMILIES for each in ((f"{name}1", f"{name}3") if name.endswith("@") else (name,))
+)
 NEVER = settings(max_examples=60, deadline=None)
 
 
@@ -32,6 +35,7 @@ def sets(draw: Any, tied: bool = True) -> dict[str, Any]:
         "gallery": values[queries:],
         "gallery_labels": labels[queries:],
         "cameras": generator.integers(0, 3, queries + gallery) if draw(st.booleans()) else None,
+        "distractors": generator.random(gallery) < 0.3 if draw(st.booleans()) else None,
         "few": draw(st.sampled_from([0, 2, 16])),
         "block_size": draw(st.sampled_from([None, 1, 3])),
     }
@@ -42,8 +46,10 @@ def compare(case: dict[str, Any], exclude_self: Any = False, same: Any = None, *
     cameras = case["cameras"]
     data = (case["query"], case["query_labels"], case["gallery"], case["gallery_labels"])
     sides = (None, None) if cameras is None else (cameras[:count], cameras[count:])
-    expected, without = naive(*data, *sides, same=same, metrics=METRICS)
-    options = {"metrics": METRICS, "exclude_self": exclude_self, "block_size": case["block_size"], **more}
+    distractors = case["distractors"]
+    expected, without = naive(*data, *sides, same=same, metrics=METRICS, distractors=distractors)
+    options = {"exclude_self": exclude_self, "block_size": case["block_size"], "distractors": distractors}
+    options |= {"metrics": METRICS, **more}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ranking, "_FEW", case["few"])  # both ways of counting
         if without == count:
@@ -53,6 +59,37 @@ def compare(case: dict[str, Any], exclude_self: Any = False, same: Any = None, *
         result = evaluate_retrieval(*data, *sides, **options)
     assert result.queries_without_positive == without
     assert dict(result) == pytest.approx(expected, abs=1e-12)
+
+
+def pairs_of(case: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Similarities of query and gallery by pair, and which are of one label."""
+    same = case["query_labels"][:, None] == case["gallery_labels"][None, :]
+    return case["query"].astype(np.float64) @ case["gallery"].astype(np.float64).T, same
+
+
+@NEVER
+@given(sets(), st.floats(0, 1))
+def test_pairs_and_the_nearest(case: dict[str, Any], rate: float) -> None:
+    similarities, same = pairs_of(case)
+    if not same.any():
+        return
+    data = (case["query"], case["query_labels"], case["gallery"], case["gallery_labels"])
+    result = evaluate_retrieval(*data, pairs=True, block_size=case["block_size"])
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_array_equal(result.best_positive, np.where(same, similarities, -np.inf).max(axis=1))
+        np.testing.assert_array_equal(result.best_other, np.where(same, -np.inf, similarities).max(axis=1))
+    assert (result.pairs.positives.sum(), result.pairs.others.sum()) == (same.sum(), (~same).sum())
+    if same.all():
+        with pytest.raises(ValueError, match="no pair of two labels"):
+            result.pairs.accepted()
+        return
+    threshold = result.pairs.threshold_at(rate)
+    assert (similarities[~same] >= threshold).mean() <= rate
+    assert result.pairs.true_accept_rate(rate) == pytest.approx((similarities[same] >= threshold).mean())
+    lower = threshold - (result.pairs.edges[1] - result.pairs.edges[0])
+    assert threshold == result.pairs.edges[0] or (similarities[~same] >= lower).mean() > rate
+    wins = np.sign(similarities[same][:, None] - similarities[~same][None, :])
+    assert result.pairs.area() == pytest.approx((wins + 1).mean() / 2)
 
 
 @NEVER
