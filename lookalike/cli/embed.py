@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import importlib
-import importlib.util
-import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,9 +13,12 @@ import typer
 
 from lookalike.cli.options import Json, Overrides, answer, application, warn_of_unused
 from lookalike.cli.pictures import Pictures, find_pictures, listed_pictures
+from lookalike.cli.pictures import folder_labels as labels_of_folders
 from lookalike.core.component import Section
-from lookalike.core.errors import BrokenImage, LookalikeError, UserError, missing_extra
+from lookalike.core.errors import BrokenImage, LookalikeError, UserError
 from lookalike.core.log import logger, start_console
+from lookalike.images.feature_files import check_writable, write_features
+from lookalike.images.feature_table import FeatureTable, numbers_or_text
 
 app = application("Turn pictures into vectors with a model folder, or a training checkpoint.")
 
@@ -48,6 +49,10 @@ def embed(
     root: Annotated[
         str | None, typer.Option("--root", help="Folder that the paths of --list start from.")
     ] = None,
+    folder_labels: Annotated[
+        bool,
+        typer.Option("--folder-labels", help="The label of a picture is the name of its folder."),
+    ] = False,
     layer: Annotated[
         list[str],
         typer.Option(
@@ -62,7 +67,7 @@ def embed(
 ) -> None:
     start_console()
     if out:
-        _check_out(out)
+        check_writable(out)
     inputs = list(names or [])
     if config is not None:
         model, configured, size = _configured(config, override, layer)
@@ -74,7 +79,11 @@ def embed(
         raise UserError("name a model folder and pictures: lookalike embed inference a.jpg b.jpg")
     if list_file and inputs:
         raise UserError("give either pictures or --list, not both")
+    if list_file and folder_labels:
+        raise UserError("--list says the labels of its pictures: leave --folder-labels away")
     pictures = listed_pictures(list_file, root) if list_file else Pictures(find_pictures(inputs))
+    if folder_labels:
+        pictures.labels = labels_of_folders(pictures.paths)
     if not pictures.paths:
         raise UserError("name at least one picture, folder or pattern, or a list with --list")
     broken: dict[int, str] = {}
@@ -89,47 +98,40 @@ def embed(
         raise UserError(
             f"none of the {len(broken)} pictures could be read, the first: {next(iter(broken.values()))}"
         )
+    table = _table(vectors, pictures, kept, model.size if model.binarize else None)
     summary = {"pictures": len(kept), "size": model.size, "broken": list(broken.values()), "out": out}
     if out:
-        _write(out, _arrays(vectors, pictures, kept))
+        _write(out, table)
         answer(summary, json, f"{out}: {len(kept)} vectors of {vectors.shape[1]}")
     elif json:
-        answer({**summary, "vectors": _described(vectors, pictures, kept)}, True, "")
+        answer({**summary, "vectors": _described(table)}, True, "")
     else:
         for i, vector in zip(kept, vectors, strict=True):
             shown = np.array2string(vector, threshold=sys.maxsize, max_line_width=100)
             print(f"{Path(pictures.paths[i]).name}: {shown}")
 
 
-def _described(vectors: np.ndarray, pictures: Pictures, kept: list[int]) -> list[dict[str, Any]]:
-    """What `--json` prints of each picture; one that is named twice is there twice."""
-    arrays = _arrays(vectors, pictures, kept)
-    columns = {"path": arrays["paths"]}
-    if pictures.labels is not None:
-        columns["label"] = arrays["labels"]
-    if pictures.cameras is not None:
-        columns["camera"] = arrays["cameras"]
-    columns["vector"] = vectors
-    rows = zip(*(values.tolist() for values in columns.values()), strict=True)
-    return [dict(zip(columns, row, strict=True)) for row in rows]
+def _table(vectors: np.ndarray, pictures: Pictures, kept: list[int], bits: int | None) -> FeatureTable:
+    """The vectors with what is known of their pictures; one that is named twice is there twice."""
+    labels, cameras = pictures.labels, pictures.cameras
+    return FeatureTable(
+        vectors,
+        [pictures.paths[i] for i in kept],
+        None if labels is None else numbers_or_text([labels[i] for i in kept]),
+        None if cameras is None else np.array([cameras[i] for i in kept], np.int64),
+        bits,
+    )
 
 
-def _arrays(vectors: np.ndarray, pictures: Pictures, kept: list[int]) -> dict[str, np.ndarray]:
-    """What `--out` writes: always the same four arrays; labels and cameras that nothing tells are -1."""
-    none = np.full(len(kept), -1, dtype=np.int64)
-    labels = none if pictures.labels is None else _numbers_or_text([pictures.labels[i] for i in kept])
-    cameras = none if pictures.cameras is None else np.array([pictures.cameras[i] for i in kept], np.int64)
-    paths = np.array([pictures.paths[i] for i in kept])
-    return {"vectors": vectors, "paths": paths, "labels": labels, "cameras": cameras}
-
-
-def _numbers_or_text(labels: list[str]) -> np.ndarray:
-    """Labels as int64 where all are whole numbers; as text where one is not, or 7 and 007 would be one."""
-    distinct = set(labels)
-    are_numbers = all(re.fullmatch(r"-?[0-9]{1,18}", label) for label in distinct)
-    if are_numbers and len({int(label) for label in distinct}) == len(distinct):
-        return np.array([int(label) for label in labels], dtype=np.int64)
-    return np.array(labels)
+def _described(table: FeatureTable) -> list[dict[str, Any]]:
+    """What `--json` prints of each picture."""
+    columns: dict[str, Any] = {"path": table.paths}
+    if table.labels is not None:
+        columns["label"] = table.labels.tolist()
+    if table.cameras is not None:
+        columns["camera"] = table.cameras.tolist()
+    columns["vector"] = table.vectors.tolist()
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _model(folder: str, layer: list[str], named_by: str = "the first word after 'embed'") -> Any:
@@ -200,30 +202,9 @@ def _configured(config: str, overrides: list[str], layer: list[str]) -> tuple[An
     return model, inputs, recipe.global_.batch_size
 
 
-def _check_out(out: str) -> None:
-    """Refuse what `_write` could not do, before the work is done."""
-    suffix = Path(out).suffix.lower()
-    if suffix not in (".npz", ".parquet"):
-        raise UserError(f"--out {out}: the file must end in .npz or .parquet")
-    if Path(out).is_dir():
-        raise UserError(f"--out {out} is a folder")
-    if suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
-        raise missing_extra("pyarrow", "parquet", "writing Parquet")
-
-
-def _write(out: str, arrays: dict[str, Any]) -> None:
-    from lookalike.core.files import atomic_file
-
+def _write(out: str, table: FeatureTable) -> None:
     try:
-        with atomic_file(out) as file:
-            if Path(out).suffix.lower() == ".npz":
-                np.savez(file, **arrays)
-                return
-            import pyarrow
-            import pyarrow.parquet
-
-            columns = {key: list(value) if value.ndim > 1 else value for key, value in arrays.items()}
-            pyarrow.parquet.write_table(pyarrow.table(columns), file)
+        write_features(out, table)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise LookalikeError(f"the disk is full, {out} was not written") from None

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from lookalike import Embedder
-from lookalike.cli.embed import _numbers_or_text
 from lookalike.core.log import forget_warnings
+from lookalike.images.feature_table import numbers_or_text
 from tests.cli.conftest import Command
 
 
@@ -77,7 +77,7 @@ def test_list_with_labels_and_cameras_to_npz(
     ],
 )
 def test_labels_are_numbers_where_all_are(labels: list[str], written: list[int | str]) -> None:
-    array = _numbers_or_text(labels)
+    array = numbers_or_text(labels)
     assert array.tolist() == written
     assert array.dtype.kind == ("i" if isinstance(written[0], int) else "U")
 
@@ -95,6 +95,12 @@ def test_list_with_a_root(command: Command, model: Path, pictures: Path, tmp_pat
         for name in ("labels", "cameras"):
             assert arrays[name].dtype == np.int64
             assert arrays[name].tolist() == [-1] * 8
+    assert (
+        command("embed", model, pictures / "pictures" / "class 6", "--folder-labels", "--out", out).code == 0
+    )
+    with np.load(out, allow_pickle=False) as arrays:
+        assert arrays["labels"].tolist() == ["class 6"] * 8
+    assert "leave --folder-labels away" in command("embed", model, *words, "--folder-labels").sentence()
 
 
 def test_parquet(command: Command, model: Path, some: list[Path], tmp_path: Path) -> None:
