@@ -28,7 +28,8 @@ class PairCounts:
         exponent = math.ceil(math.log2(largest * (1 - 1e-3))) if largest > 0 else 0
         self._width = 2.0 ** (exponent - _BITS)
         self._zero = math.ceil(largest / self._width) + 1
-        self.edges: npt.NDArray[np.float64] = np.arange(-self._zero, self._zero + 1) * self._width
+        self.edges: npt.NDArray[np.float64] = np.arange(-self._zero, self._zero + 1, dtype=np.float64)
+        self.edges *= self._width
         self.positives = np.zeros(2 * self._zero, dtype=np.int64)
         self.others = np.zeros(2 * self._zero, dtype=np.int64)
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lookalike.retrieval.blocks import FloatArray, Similarities, parts_of
+from lookalike.retrieval.blocks import Similarities, parts_of
 from lookalike.retrieval.candidates import Candidates
 from lookalike.retrieval.metrics import Metric
 
@@ -23,8 +23,8 @@ BLOCK = 64
 
 
 def reference_figures(
-    query: FloatArray,
-    gallery: FloatArray,
+    query: npt.NDArray[Any],
+    gallery: npt.NDArray[Any],
     candidates: Candidates,
     metrics: Sequence[Metric],
     block_size: int = BLOCK,
