@@ -30,6 +30,12 @@ def as_array(values: Any) -> npt.NDArray[Any]:
     return np.asarray(values)
 
 
+def accelerator_of(*values: Any) -> Any:
+    """The torch device that one of the values is a tensor on; None where all are the processor's."""
+    devices = [each.device for each in values if hasattr(each, "detach") and hasattr(each, "device")]
+    return next((device for device in devices if device.type != "cpu"), None)
+
+
 def as_features(values: Any, name: str) -> FloatArray:
     """Features (N, D) as they are stored: float16, float32 or float64, whole numbers as float32.
 

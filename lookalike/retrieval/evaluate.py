@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from lookalike.retrieval.blocks import (
     BlockSource,
     IntArray,
     Similarities,
+    accelerator_of,
     as_codes,
     as_features,
     as_labels,
@@ -132,6 +134,7 @@ def evaluate_retrieval(
     top_k: also return the best k gallery items of each query.
     pairs: also count the similarities of all pairs, for TAR at FAR and histograms: see `PairCounts`.
     distractors: (G,) True for gallery items that are ranked and never right, whatever their label.
+    Tensors on an accelerator are ranked there.
     similarities: another measure than the inner product, such as `RerankedSimilarities`.
     progress: wraps the list of blocks to go through, for a bar.
 
@@ -191,15 +194,22 @@ def evaluate_retrieval(
 
     if top_k is not None and top_k < 1:
         raise ValueError(f"top_k must be at least 1, got {top_k}")
-    source = similarities or Similarities(query_features, gallery_features, memory_budget)
-    rows = block_size or block_rows(size, source.dtype.itemsize, memory_budget - getattr(source, "memory", 0))
     counts = None
     if pairs:
         if similarities is not None:
             raise ValueError("pairs counts inner products: it cannot be asked for with other similarities")
         counts = PairCounts(longest(query_features) * longest(gallery_features))
+    device = None if similarities else accelerator_of(query, gallery)
+    kind: type[Ranker] = Ranker
+    if device is None:
+        source = similarities or Similarities(query_features, gallery_features, memory_budget)
+    else:  # by name, so that nobody else needs torch
+        accelerator = import_module("lookalike.retrieval.accelerator")
+        source = accelerator.DeviceSimilarities(query_features, gallery_features, device)
+        kind = accelerator.DeviceRanker
+    rows = block_size or block_rows(size, source.dtype.itemsize, memory_budget - getattr(source, "memory", 0))
     top = TopK.empty(queries, min(top_k, size), source.dtype) if top_k else None
-    ranker = Ranker(candidates, queries, source.dtype, top, counts)
+    ranker = kind(candidates, queries, source.dtype, top, counts)
     per_query = {metric.name: np.zeros(queries) for metric in wanted}
     precision = np.zeros(queries)
     first = np.zeros(queries, dtype=np.int64)

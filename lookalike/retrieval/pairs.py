@@ -24,18 +24,18 @@ class PairCounts:
 
     def __init__(self, largest: float) -> None:
         """`largest`: no similarity is larger in absolute value."""
-        # unit vectors may be longer than 1 by rounding, which should not double the width
+        # unit vectors may be longer than 1 by rounding, which should not double the width of a bin
         exponent = math.ceil(math.log2(largest * (1 - 1e-3))) if largest > 0 else 0
-        self._width = 2.0 ** (exponent - _BITS)
-        self._zero = math.ceil(largest / self._width) + 1
-        self.edges: npt.NDArray[np.float64] = np.arange(-self._zero, self._zero + 1, dtype=np.float64)
-        self.edges *= self._width
-        self.positives = np.zeros(2 * self._zero, dtype=np.int64)
-        self.others = np.zeros(2 * self._zero, dtype=np.int64)
+        self.width = 2.0 ** (exponent - _BITS)
+        self.zero = math.ceil(largest / self.width) + 1
+        self.edges: npt.NDArray[np.float64] = np.arange(-self.zero, self.zero + 1, dtype=np.float64)
+        self.edges *= self.width
+        self.positives = np.zeros(2 * self.zero, dtype=np.int64)
+        self.others = np.zeros(2 * self.zero, dtype=np.int64)
 
     def add(self, row: FloatArray, positives: IntArray, removed: IntArray) -> None:
         """Count the pairs of one query: its similarities (G,), and which items are right or taken out."""
-        bins = np.floor(row / row.dtype.type(self._width)).astype(np.int64) + self._zero
+        bins = np.floor(row / row.dtype.type(self.width)).astype(np.int64) + self.zero
         right = self._counts(bins[positives])
         self.positives += right
         self.others += self._counts(bins) - right

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lookalike.retrieval import METRICS as METRIC_FAMILIES
-from lookalike.retrieval import evaluate_retrieval, ranking
+from lookalike.retrieval import accelerator, evaluate_retrieval, ranking
 from tests.retrieval.oracle import naive
 
 METRICS = tuple(
@@ -128,6 +129,26 @@ def test_hamming_distance_of_codes(case: dict[str, Any]) -> None:
         if np.isin(case["query_labels"], case["gallery_labels"]).any():
             as_signs = (signs["query"], case["query_labels"], signs["gallery"], case["gallery_labels"])
             assert dict(evaluate_retrieval(*data, binary=True)) == dict(evaluate_retrieval(*as_signs))
+
+
+@NEVER
+@given(sets())
+def test_on_an_accelerator(case: dict[str, Any]) -> None:
+    """The tensors' way gives what the arrays' way gives; the processor stands in for a device here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lookalike.retrieval.evaluate.accelerator_of", lambda *_: torch.device("cpu"))
+        patch.setattr(accelerator, "_FEW", case["few"])
+        compare(case)
+        data = (case["query"], case["query_labels"], case["gallery"], case["gallery_labels"])
+        if not np.isin(case["query_labels"], case["gallery_labels"]).any():
+            return
+        there = evaluate_retrieval(*data, pairs=True, top_k=3, block_size=case["block_size"])
+    here = evaluate_retrieval(*data, pairs=True, top_k=3)
+    for name in ("first_hit_rank", "positives", "best_positive", "best_other"):
+        np.testing.assert_array_equal(getattr(there, name), getattr(here, name))
+    np.testing.assert_array_equal(there.top_k.indices, here.top_k.indices)
+    np.testing.assert_array_equal(there.pairs.positives, here.pairs.positives)
+    np.testing.assert_array_equal(there.pairs.others, here.pairs.others)
 
 
 @NEVER
