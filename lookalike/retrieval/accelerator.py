@@ -57,7 +57,10 @@ class DeviceRanker(Ranker):
             self._keep_best(block, part)
         similarities = block[rows, positives]
         block[rows, positives] = -torch.inf
-        self.nearest.other[part] = block.amax(dim=1).cpu().numpy()
+        highest = block.amax(dim=1)
+        index = (block == highest[:, None]).int().argmax(dim=1)  # of equals the first, which max leaves open
+        index[highest == -torch.inf] = -1
+        self.nearest.other[part], self.nearest.index[part] = highest.cpu().numpy(), index.cpu().numpy()
 
         counts = np.array([len(each) for each, _ in found])
         members = np.flatnonzero(counts)

@@ -41,7 +41,7 @@ class Result(dict[str, float]):
     average_precision: (Q,), first_hit_rank: (Q,) one-based; both 0 where `has_positive` is False.
     positives: (Q,) how many right items the ranking of a query holds.
     best_positive, best_other: (Q,) the highest similarity to a right item and to one that is not; -inf where
-        there is none.
+        there is none. nearest_other: (Q,) gallery position of the latter, -1 where there is none.
     top_k: the best gallery items of each query; pairs: similarities of all pairs counted; each when asked
         for.
     With `reference_behaviour` only the figures, labels and counts are there; the rest is None.
@@ -74,6 +74,7 @@ class Result(dict[str, float]):
         self.positives = positives
         self.best_positive = None if nearest is None else nearest.positive
         self.best_other = None if nearest is None else nearest.other
+        self.nearest_other = None if nearest is None else nearest.index
         self.top_k = top_k
         self.pairs = pairs
 

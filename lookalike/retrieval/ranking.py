@@ -89,16 +89,19 @@ class TopK:
 class Nearest:
     """The highest similarity of each query to a positive and to a ranked item that is none: (Q,) each.
 
-    -inf where there is no such item.
+    -inf where there is no such item. index: (Q,) gallery position of that other item, the first of equals; -1.
     """
 
     positive: FloatArray
     other: FloatArray
+    index: IntArray
 
     @classmethod
     def empty(cls, queries: int, dtype: npt.DTypeLike) -> Nearest:
         """Room for so many queries."""
-        return cls(np.full(queries, -np.inf, dtype), np.full(queries, -np.inf, dtype))
+        return cls(
+            np.full(queries, -np.inf, dtype), np.full(queries, -np.inf, dtype), np.full(queries, -1, np.int64)
+        )
 
 
 def positive_ranks(similarities: FloatArray, others: FloatArray, nearest_other: float) -> IntArray:
@@ -202,8 +205,10 @@ class Ranker:
             self._top.indices[query], self._top.similarities[query] = best(row, self._top.indices.shape[1])
         similarities = np.sort(row[positives])[::-1]
         row[positives] = -np.inf
-        nearest_other = row.max()
+        index = row.argmax()
+        nearest_other = row[index]
         self.nearest.other[query] = nearest_other
+        self.nearest.index[query] = -1 if np.isneginf(nearest_other) else index
         if not positives.size:
             return NOTHING
         self.nearest.positive[query] = similarities[0]

@@ -78,7 +78,10 @@ def test_pairs_and_the_nearest(case: dict[str, Any], rate: float) -> None:
     result = evaluate_retrieval(*data, pairs=True, block_size=case["block_size"])
     with np.errstate(invalid="ignore"):
         np.testing.assert_array_equal(result.best_positive, np.where(same, similarities, -np.inf).max(axis=1))
-        np.testing.assert_array_equal(result.best_other, np.where(same, -np.inf, similarities).max(axis=1))
+        others = np.where(same, -np.inf, similarities)
+        np.testing.assert_array_equal(result.best_other, others.max(axis=1))
+        index = np.where(same.all(axis=1), -1, others.argmax(axis=1))
+        np.testing.assert_array_equal(result.nearest_other, index)
     assert (result.pairs.positives.sum(), result.pairs.others.sum()) == (same.sum(), (~same).sum())
     if same.all():
         with pytest.raises(ValueError, match="no pair of two labels"):
@@ -144,7 +147,7 @@ def test_on_an_accelerator(case: dict[str, Any]) -> None:
             return
         there = evaluate_retrieval(*data, pairs=True, top_k=3, block_size=case["block_size"])
     here = evaluate_retrieval(*data, pairs=True, top_k=3)
-    for name in ("first_hit_rank", "positives", "best_positive", "best_other"):
+    for name in ("first_hit_rank", "positives", "best_positive", "best_other", "nearest_other"):
         np.testing.assert_array_equal(getattr(there, name), getattr(here, name))
     np.testing.assert_array_equal(there.top_k.indices, here.top_k.indices)
     np.testing.assert_array_equal(there.pairs.positives, here.pairs.positives)
