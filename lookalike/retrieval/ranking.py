@@ -89,7 +89,8 @@ class TopK:
 class Nearest:
     """The highest similarity of each query to a positive and to a ranked item that is none: (Q,) each.
 
-    -inf where there is no such item. index: (Q,) gallery position of that other item, the first of equals; -1.
+    -inf where there is no such item. index: (Q,) gallery position of that other item, of equals the first;
+    -1 where there is none.
     """
 
     positive: FloatArray
