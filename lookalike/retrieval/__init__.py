@@ -5,28 +5,61 @@ Arrays in, numbers out: needs NumPy only, imports nothing of ours.
 
 from __future__ import annotations
 
+from lookalike.retrieval.calibration import ClassThresholds, OperatingPoint, class_thresholds
 from lookalike.retrieval.evaluate import DEFAULT_METRICS, Result, evaluate_retrieval
+from lookalike.retrieval.functions import (
+    mean_average_precision,
+    mean_average_precision_at_r,
+    mean_inverse_negative_penalty,
+    mean_reciprocal_rank,
+    normalized_discounted_gain,
+    precision_at_k,
+    r_precision,
+    rank,
+    recall_at_k,
+    true_recall_at_k,
+)
 from lookalike.retrieval.metrics import METRICS, Metric, parse_metric
+from lookalike.retrieval.open_set import OpenSetScores, open_set_scores
 from lookalike.retrieval.pairs import PairCounts
 from lookalike.retrieval.ranking import Ranking, TopK
 from lookalike.retrieval.summaries import ClassMeans, bootstrap_interval, class_means
+from lookalike.retrieval.thresholds import detection_and_identification_rate, scores_needed, threshold_at
 from lookalike.retrieval.verification import FoldAccuracy, fold_accuracy, pair_distances, true_accept_rate
 
 __all__ = [
     "DEFAULT_METRICS",
     "METRICS",
     "ClassMeans",
+    "ClassThresholds",
     "FoldAccuracy",
     "Metric",
+    "OpenSetScores",
+    "OperatingPoint",
     "PairCounts",
     "Ranking",
     "Result",
     "TopK",
     "bootstrap_interval",
     "class_means",
+    "class_thresholds",
+    "detection_and_identification_rate",
     "evaluate_retrieval",
     "fold_accuracy",
+    "mean_average_precision",
+    "mean_average_precision_at_r",
+    "mean_inverse_negative_penalty",
+    "mean_reciprocal_rank",
+    "normalized_discounted_gain",
+    "open_set_scores",
     "pair_distances",
     "parse_metric",
+    "precision_at_k",
+    "r_precision",
+    "rank",
+    "recall_at_k",
+    "scores_needed",
+    "threshold_at",
     "true_accept_rate",
+    "true_recall_at_k",
 ]
