@@ -8,9 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from lookalike import Gallery
+from lookalike import Embedder, Gallery
 from tests.conftest import REPOSITORY
 
 # runs before anything else in the process: these packages cannot be imported, as where they are not installed
@@ -53,6 +54,21 @@ def test_embed_and_search(
     (answer,) = json.loads(found.stdout)["results"][0]["answers"]
     with_torch = Gallery.open(gallery).search(root / "class 7" / "2.png", k=1)[0]
     assert answer == with_torch.to_dict()
+
+
+def test_eval_of_a_model_folder_and_of_feature_files(
+    trained: Path, pictures: Path, tmp_path: Path, without_torch: dict[str, str]
+) -> None:
+    model, listed = trained / "inference", pictures / "gallery.txt"
+    root = pictures / "pictures"
+    named = [line.split("\t") for line in listed.read_text(encoding="utf-8").splitlines()]
+    vectors = Embedder(model).encode([root / path for path, _ in named])
+    np.savez(tmp_path / "v.npz", vectors=vectors, labels=[int(label) for _, label in named])
+    by_file = run(without_torch, "eval", "--features", tmp_path / "v.npz", "--json")
+    assert by_file.returncode == 0, by_file.stderr
+    by_model = run(without_torch, "eval", "--model", model, "--query", listed, "--root", root, "--json")
+    assert by_model.returncode == 0, by_model.stderr
+    assert json.loads(by_model.stdout)["metrics"] == json.loads(by_file.stdout)["metrics"]
 
 
 def test_what_needs_torch_says_so(trained: Path, pictures: Path, without_torch: dict[str, str]) -> None:

@@ -2,26 +2,206 @@
 
 from __future__ import annotations
 
-from lookalike.cli.options import Config, Json, Overrides, RequireGpu, answer, application, percent, recipe_of
-from lookalike.core.log import logger
+from collections.abc import Mapping
+from typing import Annotated, Any
 
-app = application("Score the weights of Global.pretrained_model on DataLoader.Eval as Global.eval_mode says.")
+import typer
+
+from lookalike.cli.options import Json, Overrides, RequireGpu, answer, application, percent, recipe_of
+from lookalike.core import process
+from lookalike.core.errors import UserError
+from lookalike.core.log import logger, start_console
+
+app = application(
+    "Score a search: the checkpoint of a recipe (-c), a model folder (--model), or vectors (--features)."
+)
+
+_DEFAULT = "recall@1,recall@5,mAP,mINP,precision@1"
 
 
 @app.command()
 def evaluate(
-    config: Config, override: Overrides = [], json: Json = False, require_gpu: RequireGpu = False
+    config: Annotated[
+        str | None,
+        typer.Option(
+            "-c",
+            "--config",
+            help="Recipe: scores Global.pretrained_model on DataLoader.Eval as Global.eval_mode says.",
+        ),
+    ] = None,
+    override: Overrides = [],
+    features: Annotated[
+        str | None,
+        typer.Option("--features", help="Vectors of the queries: .npz, .parquet, or .npy with --list."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="Model folder; the pictures are those of --query, or of the recipe."),
+    ] = None,
+    query: Annotated[
+        str | None,
+        typer.Option("--query", help="List of the query pictures for --model: path label [camera]."),
+    ] = None,
+    gallery: Annotated[
+        str | None,
+        typer.Option("--gallery", help="Vectors, or list, of the gallery (default: the queries themselves)."),
+    ] = None,
+    list_file: Annotated[
+        str | None,
+        typer.Option("--list", help="What the rows of --features FILE.npy are: path label [camera]."),
+    ] = None,
+    gallery_list: Annotated[
+        str | None, typer.Option("--gallery-list", help="What the rows of --gallery FILE.npy are.")
+    ] = None,
+    root: Annotated[
+        str | None, typer.Option("--root", help="Folder that the paths of lists start from.")
+    ] = None,
+    bits: Annotated[
+        int | None,
+        typer.Option("--bits", min=1, help="The vectors are codes of so many bits, packed or a column each."),
+    ] = None,
+    normalize: Annotated[
+        bool | None,
+        typer.Option(
+            "--normalize/--no-normalize",
+            help="Compare by the cosine (default), or vectors as they are; for --features and --model.",
+        ),
+    ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            "--metrics",
+            help=f"Names with commas between (default: the recipe's, or {_DEFAULT}).",
+        ),
+    ] = None,
+    interval: Annotated[
+        bool,
+        typer.Option("--interval", help="Tell a 95 % interval of each figure, by bootstrap over queries."),
+    ] = False,
+    csv: Annotated[str | None, typer.Option("--csv", help="Write a table with a row for each query.")] = None,
+    per_class_csv: Annotated[
+        str | None, typer.Option("--per-class-csv", help="Write a table with a row for each class.")
+    ] = None,
+    cache: Annotated[
+        str | None,
+        typer.Option("--cache", help="Folder that keeps the vectors of --model for the next time."),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", min=1, help="Pictures at a time for --model (default: 32).")
+    ] = None,
+    json: Json = False,
+    require_gpu: RequireGpu = False,
 ) -> None:
-    recipe = recipe_of(config, override, require_gpu)
+    start_console()
+    given = {
+        "-c": config, "-o": override or None, "--model": model, "--query": query, "--gallery": gallery,
+        "--list": list_file, "--gallery-list": gallery_list, "--root": root, "--bits": bits,
+        "--normalize": normalize, "--cache": cache, "--batch-size": batch_size,
+        "--require-gpu": require_gpu or None,
+    }  # fmt: skip
+    from lookalike.evaluation import Evaluation, build_metrics, score_features
+    from lookalike.evaluation.metrics import metrics_named
+
+    default = metrics_named(_DEFAULT.split(","))
+    asked = metrics_named(metrics.replace(" ", "").split(",")) if metrics else None
+    tables = bool(csv or per_class_csv)
+    options: dict[str, Any] = {"top_k": 1} if tables else {}
+    if features is not None:
+        _only(given, "--features", "--gallery", "--list", "--gallery-list", "--root", "--bits", "--normalize")
+        from lookalike.cli.scored_sets import sets_of_files
+
+        lists = (list_file, gallery_list)
+        sets = sets_of_files(features, gallery, lists, root, bits, normalize=normalize is not False)
+        found: Any = score_features(*sets, asked or default, **options)
+    elif model is not None:
+        from lookalike.cli.scored_sets import sets_of_lists, sets_of_recipe
+
+        how: dict[str, Any] = {
+            "normalize": normalize is not False, "batch_size": batch_size or 32, "cache": cache,
+        }  # fmt: skip
+        allowed = ["--model", "--normalize", "--cache", "--batch-size"]
+        if query is not None:
+            _only(given, "--model and --query", *allowed, "--query", "--gallery", "--root")
+            sets = sets_of_lists(model, query, gallery, root, **how)
+        elif config is not None:
+            _only(given, "--model and -c", *allowed, "-c", "-o")
+            recipe = recipe_of(config, override)
+            default = build_metrics(recipe.metrics_eval)
+            sets = sets_of_recipe(model, recipe, **how)
+        else:
+            raise UserError("--model needs pictures: --query LIST, or -c RECIPE for those of DataLoader.Eval")
+        found = score_features(*sets, asked or default, **options)
+    elif config is not None:
+        _only(given, "-c", "-c", "-o", "--require-gpu")
+        recipe = recipe_of(config, override, require_gpu)
+        wanted = {
+            "--metrics": metrics,
+            "--interval": interval,
+            "--csv": csv,
+            "--per-class-csv": per_class_csv,
+        }
+        _check_recipe(recipe, [name for name, value in wanted.items() if value])
+        from lookalike.training import evaluate as run
+
+        if asked:
+            options["metrics"] = asked
+        found = run(recipe, **options, **({"keep_features": True} if tables else {}))
+    else:
+        raise UserError(
+            "say what to score: -c RECIPE (a checkpoint), --model MODEL_FOLDER, or --features FILE"
+        )
+    if isinstance(found, Evaluation) and process.is_main():
+        _write_tables(found, csv, per_class_csv)
+    _tell(found, interval, json)
+
+
+def _only(given: Mapping[str, Any], source: str, *allowed: str) -> None:
+    """Refuse options that have no meaning for what is scored."""
+    for name, value in given.items():
+        if value is not None and name not in allowed:
+            raise UserError(f"{name} has no meaning with {source} (which takes {', '.join(allowed)})")
+
+
+def _check_recipe(recipe: Any, asked: list[str]) -> None:
+    """Warn of random weights, and refuse what cannot be told of a recipe's figures, before they are made."""
     if not (recipe.weights or recipe.network.get("Backbone", {}).get("pretrained")):
         logger.warning(
             f"{recipe.name} names no weights: random ones are scored; name yours with "
             f"-o Global.pretrained_model={recipe.global_.output_dir}/RecModel/best_model"
         )
-    from lookalike.training import evaluate as run
+    mode = recipe.global_.eval_mode
+    if asked and mode != "retrieval":
+        raise UserError(f"{asked[0]} is for a search, and {recipe.name} has Global.eval_mode: {mode}")
+    of_queries = [name for name in asked if name != "--metrics"]
+    if of_queries and recipe.global_.reference_behaviour:
+        raise UserError(
+            f"{of_queries[0]}: with Global.reference_behaviour figures are means of blocks of queries, and "
+            "no query has a figure of its own"
+        )
 
-    evaluation = run(recipe)
-    values = evaluation.to_dict()
-    losses = "".join(f"  {name} {value:.4f}" for name, value in evaluation.losses.items())
-    text = f"{percent(evaluation.metrics)}{losses}\n{evaluation.counts}, {evaluation.seconds:.1f} s"
-    answer(values, json, text)
+
+def _write_tables(found: Any, csv: str | None, per_class_csv: str | None) -> None:
+    from lookalike.evaluation.tables import class_table, query_table, write_table
+
+    if csv:
+        write_table(csv, query_table(found))
+    if per_class_csv:
+        write_table(per_class_csv, class_table(found))
+
+
+def _tell(found: Any, interval: bool, json: bool) -> None:
+    values = found.to_dict()
+    figures = percent(found.metrics)
+    result = getattr(found, "result", None)  # on the first process, of a search
+    if result is not None and result.per_query is not None:
+        from lookalike.evaluation.tables import intervals, macro_means
+
+        values["macro"] = macro_means(found)
+        if interval:
+            values["intervals"] = intervals(found)
+            figures = "\n".join(
+                f"{percent({name: found.metrics[name]})}  ({100 * low:.1f} … {100 * high:.1f} %)"
+                for name, (low, high) in values["intervals"].items()
+            )
+    losses = "".join(f"  {name} {value:.4f}" for name, value in found.losses.items())
+    answer(values, json, f"{figures}{losses}\n{found.counts}, {found.seconds:.1f} s")

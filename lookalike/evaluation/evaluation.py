@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from lookalike.evaluation.features import Binarise, Encode, collect_features
 from lookalike.evaluation.gather import broadcast_json, together
@@ -29,6 +30,7 @@ def evaluate(
     top_k: int | None = None,
     keep_features: bool = False,
     loss: Loss | None = None,
+    **options: Any,
 ) -> Evaluation:
     """Encode query and gallery, rank the gallery for every query, score; every process gets the figures.
 
@@ -43,6 +45,7 @@ def evaluate(
     top_k: also return the best k gallery items of each query. keep_features: also return features, labels
         and paths.
     loss: losses of (what encode gave, labels) over the query images; for when labels are training classes.
+    options: further arguments of `lookalike.retrieval.evaluate_retrieval`, such as `pairs=True`.
 
     An image never counts as its own match: where query and gallery are one set, and wherever a query file
         is in the gallery as well. Where both sets have cameras, gallery items with the label and camera of
@@ -77,6 +80,7 @@ def evaluate(
                 reference_behaviour=reference_behaviour,
                 block_size=block_size,
                 top_k=top_k,
+                **options,
             )
             scored = replace(scored, losses=losses, seconds=time.perf_counter() - start)
             if not keep_features:

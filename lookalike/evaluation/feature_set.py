@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +18,8 @@ class FeatureSet:
 
     `labels` and `cameras` are numbers or text; `paths` has the file of each image where it is known, `broken`
     those left out. `binary`: the features are codes of 0 and 1 (or of -1 and 1), compared by Hamming
-    distance.
+    distance. `distractors` (N,) marks images that are of no known class: ranked in a gallery, never right.
+    `class_names` has the name of each label where labels are numbers that stand for names.
     """
 
     features: npt.NDArray[Any]
@@ -27,9 +29,16 @@ class FeatureSet:
     paths: list[str] | None
     broken: list[LeftOut] = field(default_factory=list)
     binary: bool = False
+    distractors: npt.NDArray[np.bool_] | None = None
+    class_names: Mapping[int, str] | None = None
 
     def __len__(self) -> int:
         return len(self.features)
+
+    def class_of(self, row: int) -> str:
+        """The name of the class of an image, or its label where that stands for no name."""
+        label = self.labels[row].item()
+        return str((self.class_names or {}).get(label, label))
 
     def name_of(self, row: int) -> str:
         """The file of an image, or its row in the dataset where files are not known."""

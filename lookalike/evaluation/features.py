@@ -16,7 +16,7 @@ from lookalike.core.errors import UserError
 from lookalike.core.progress import track
 from lookalike.evaluation.feature_set import FeatureSet
 from lookalike.evaluation.gather import gather_json, gather_rows, together
-from lookalike.evaluation.loader import EvaluationLoader, LeftOut, broken_images, image_paths
+from lookalike.evaluation.loader import EvaluationLoader, LeftOut, broken_images, class_names, image_paths
 from lookalike.evaluation.loss import Loss, LossMeans
 
 T = TypeVar("T")
@@ -94,6 +94,7 @@ def collect_features(
         indices,
         None if paths is None else [paths[index] for index in indices],
         broken,
+        class_names=class_names(loader),
     )
     return found, LossMeans.merge(note["loss"] for note in notes)
 

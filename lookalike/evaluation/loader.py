@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 
@@ -45,3 +45,9 @@ def image_paths(loader: EvaluationLoader) -> list[str] | None:
     """The file of each row of the dataset, None where the loader does not know."""
     paths = getattr(getattr(loader, "records", None), "paths", None)
     return None if paths is None else [str(path) for path in paths]
+
+
+def class_names(loader: EvaluationLoader) -> Mapping[int, str] | None:
+    """The name of each label, None where labels have no names."""
+    names: Mapping[int, str] | None = getattr(getattr(loader, "records", None), "class_names", None)
+    return names

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -9,8 +10,10 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from lookalike.core.component import Component, SectionList
+from lookalike.core.errors import UserError
 from lookalike.core.log import warn_once
 from lookalike.core.registry import Registry
+from lookalike.retrieval import parse_metric
 
 
 @dataclass(frozen=True)
@@ -159,6 +162,23 @@ def accuracy_keys(specs: Sequence[TopkAccuracy]) -> list[dict[int, str]]:
         taken |= set(named.values())
         keys.append(named)
     return keys
+
+
+def metrics_named(names: Sequence[str]) -> list[MetricSpec]:
+    """Figures by their names in `lookalike.retrieval`: `recall@5`, `mAP`, `nDCG@10`, ….
+
+    Keys are those of recipes: `recall5` (which may be asked for by that name too), and else the name itself.
+    Raises UserError for a name that is no metric.
+    """
+    figures: dict[str, str] = {}
+    for name in names:
+        written = re.sub(r"^recall(?=\d)", "recall@", name)
+        try:
+            parse_metric(written)
+        except ValueError as error:
+            raise UserError(str(error)) from None
+        figures[re.sub(r"^recall@", "recall", written)] = written
+    return [MetricSpec(figures)]
 
 
 def figures_of(specs: Sequence[MetricSpec]) -> dict[str, str]:

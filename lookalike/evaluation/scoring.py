@@ -76,12 +76,14 @@ def score_features(
     reference_behaviour: bool = False,
     block_size: int | None = None,
     top_k: int | None = None,
+    **options: Any,
 ) -> Evaluation:
     """Rank the gallery for every query by inner product (codes by Hamming distance) and score the ranking.
 
     gallery: None where query and gallery are one set. The features are compared as they are: scale them to
         length 1 first where the cosine is meant.
     metrics: from `build_metrics`; recall1, recall5 and mAP by default.
+    options: further arguments of `lookalike.retrieval.evaluate_retrieval`, such as `pairs=True`.
     The rules and the other arguments are those of `lookalike.evaluation.evaluate`.
 
     Raises UserError when a set is empty, when features are NaN or of different sizes, and when no query has a
@@ -114,6 +116,8 @@ def score_features(
             binary=query.binary,
             top_k=top_k,
             reference_behaviour=reference_behaviour,
+            distractors=gallery.distractors,
+            **options,
             progress=lambda parts: track(parts, "ranking", total=len(parts), unit="blocks"),
         )
     except ValueError as error:

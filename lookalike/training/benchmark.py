@@ -15,6 +15,7 @@ from lookalike.core.log import warn_once
 from lookalike.data import Loader, build_loader
 from lookalike.data.dataset import read_dataset_records
 from lookalike.evaluation import training_labels
+from lookalike.evaluation.recipe_sets import evaluation_blocks
 from lookalike.images import Records, check_labels, unify_classes
 from lookalike.loss import build_loss
 from lookalike.recipe import Recipe, missing_paths
@@ -46,24 +47,10 @@ def build_benchmark(recipe: Recipe, block: str = "Eval", training: Records | Non
     gallery; classification and verification (`Global.eval_mode`) take one data set only. `training` are the
     records of training, whose class names say which class a named label is.
     """
-    section = getattr(recipe.data, block, None) if recipe.data is not None else None
-    if section is None:
-        return None
-    if "dataset" in section:
-        sets = {"Query": section}
-    else:
-        sets = {key: value for key, value in section.items() if value is not None}
-    mode = recipe.global_.eval_mode
-    if len(sets) > 1 and mode != "retrieval":
-        raise section.place.error(
-            f"Global.eval_mode: {mode} scores one data set and no gallery, but there are {', '.join(sets)}"
-        )
-    if len(sets) > 1 and not {"Query", "Gallery"} <= set(sets):
-        raise section.place.error(
-            f"needs Query and Gallery, or one data set that is both; it has {', '.join(sets)}"
-        )
+    sets = evaluation_blocks(recipe, block)
     if not sets:
         return None
+    mode = recipe.global_.eval_mode
 
     def loader(part: Any) -> Loader:
         return build_loader(

@@ -121,7 +121,7 @@ def _search(
         encoder(model, recipe, device, with_logits=loss is not None),
         benchmark.query,
         benchmark.gallery,
-        build_metrics(recipe.metrics_eval),
+        options.pop("metrics", None) or build_metrics(recipe.metrics_eval),
         feature_normalize=settings.feature_normalize,
         feature_binarize=settings.feature_binarize,
         feature_from=settings.retrieval_feature_from,
@@ -158,7 +158,8 @@ _JUDGES: dict[str, Callable[..., Scored]] = {
 def evaluate(recipe: Recipe, **options: Any) -> Scored:
     """Score the weights of `Global.pretrained_model` (or `Global.checkpoints`) on `DataLoader.Eval`.
 
-    What is measured is what `Global.eval_mode` says: a search, a classification, or pairs of faces.
+    What is measured is what `Global.eval_mode` says: a search, a classification, or pairs of faces. `options`
+    are those of `lookalike.evaluation.evaluate`, for a search; `metrics` take the place of the recipe's.
 
     Returns the figures as fractions, as the reference does. Raises UserError where the recipe has nothing to
     score on.

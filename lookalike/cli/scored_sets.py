@@ -1,0 +1,119 @@
+"""Query and gallery of `lookalike eval` where no checkpoint makes them: feature files, or a model folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lookalike.cli.pictures import listed_pictures
+from lookalike.core.errors import UserError
+from lookalike.evaluation import FeatureSet
+from lookalike.evaluation.feature_files import feature_sets
+from lookalike.evaluation.loader import LeftOut
+from lookalike.images import Records
+from lookalike.images.feature_files import read_features
+from lookalike.images.feature_table import FeatureTable, numbers_or_text
+from lookalike.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """Pictures to embed: their paths, and the label and camera of each."""
+
+    paths: Sequence[str]
+    labels: np.ndarray
+    cameras: np.ndarray | None
+    origin: str
+
+
+def sets_of_files(
+    features: str,
+    gallery: str | None,
+    lists: tuple[str | None, str | None],
+    root: str | None,
+    bits: int | None,
+    normalize: bool,
+) -> tuple[FeatureSet, FeatureSet]:
+    """The sets of one or two feature files; `lists` say what their rows are, where they do not."""
+    if gallery is not None and Path(gallery).resolve() == Path(features).resolve() and lists[1] is None:
+        gallery = None  # the file by two names of it is one set
+    if root is not None and lists == (None, None):
+        raise UserError("--root is the folder that the paths of --list start from: name a list too")
+    if lists[1] is not None and gallery is None:
+        raise UserError("--gallery-list says what the rows of --gallery FILE.npy are: name that file too")
+    query = read_features(features, list_file=lists[0], root=root, bits=bits)
+    other = None if gallery is None else read_features(gallery, list_file=lists[1], root=root, bits=bits)
+    return feature_sets(query, other, normalize=normalize)
+
+
+def sets_of_lists(
+    model: str,
+    query: str,
+    gallery: str | None,
+    root: str | None,
+    *,
+    normalize: bool,
+    batch_size: int,
+    cache: str | None,
+) -> tuple[FeatureSet, FeatureSet]:
+    """The sets of one or two list files, embedded with a model folder."""
+    chosen = [_of_list(name, root) for name in (query, gallery) if name is not None]
+    return _embedded(model, chosen, normalize, batch_size, cache)
+
+
+def sets_of_recipe(
+    model: str, recipe: Recipe, *, normalize: bool, batch_size: int, cache: str | None
+) -> tuple[FeatureSet, FeatureSet]:
+    """The sets of `DataLoader.Eval` of a recipe, embedded with a model folder."""
+    from lookalike.evaluation.recipe_sets import evaluation_records
+    from lookalike.recipe import require_paths
+
+    require_paths(recipe, ("DataLoader.Eval",))
+    chosen = [_of_records(records) for records in evaluation_records(recipe) if records is not None]
+    return _embedded(model, chosen, normalize, batch_size, cache)
+
+
+def _of_list(name: str, root: str | None) -> _Listed:
+    pictures = listed_pictures(name, root)
+    cameras = None if pictures.cameras is None else np.array(pictures.cameras, np.int64)
+    return _Listed(pictures.paths, numbers_or_text(pictures.labels or []), cameras, name)
+
+
+def _of_records(records: Records) -> _Listed:
+    labels = records.labels
+    if records.class_names is not None:
+        labels = np.array([records.name_of(label) for label in labels.tolist()])
+    return _Listed(records.paths, labels, records.cameras, records.origin)
+
+
+def _embedded(
+    folder: str, chosen: Sequence[_Listed], normalize: bool, batch_size: int, cache: str | None
+) -> tuple[FeatureSet, FeatureSet]:
+    from lookalike.deploy import Embedder
+    from lookalike.deploy.extraction import extract
+
+    model = Embedder(folder)
+    tables, broken = [], []
+    for listed in chosen:
+        found = extract(model, listed.paths, batch_size=batch_size, cache=cache)
+        kept = np.array(found.kept, np.int64)
+        broken += [LeftOut(listed.paths[place], reason) for place, reason in found.broken.items()]
+        if not found.kept:
+            raise UserError(
+                f"none of the {len(listed.paths)} pictures of {listed.origin} could be read, the first: "
+                f"{broken[-len(found.broken)]}"
+            )
+        tables.append(
+            FeatureTable(
+                found.vectors,
+                [listed.paths[place] for place in found.kept],
+                listed.labels[kept],
+                None if listed.cameras is None else listed.cameras[kept],
+                model.size if model.binarize else None,
+                listed.origin,
+            )
+        )
+    return feature_sets(*tables, normalize=normalize, broken=broken)

@@ -1,0 +1,195 @@
+"""eval of feature files and of model folders, and its tables, from the command line."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lookalike import Embedder
+from lookalike.retrieval import evaluate_retrieval
+from tests.cli.conftest import Command
+
+FIVE = ["recall1", "recall5", "mAP", "mINP", "precision@1"]
+
+
+@pytest.fixture
+def lists(pictures: Path) -> tuple[str | Path, ...]:
+    return (
+        "--query",
+        pictures / "query.txt",
+        "--gallery",
+        pictures / "gallery.txt",
+        "--root",
+        pictures / "pictures",
+    )
+
+
+@pytest.fixture
+def vectors(tmp_path: Path) -> Path:
+    """Features of 12 pictures of three classes, with cameras."""
+    generator = np.random.default_rng(0)
+    labels = np.repeat([3, 5, 9], 4)
+    np.savez(
+        tmp_path / "v.npz",
+        vectors=(np.eye(3).repeat(4, axis=0) + 0.8 * generator.normal(size=(12, 3))).astype(np.float32),
+        paths=np.array([f"{number}.png" for number in range(12)]),
+        labels=labels,
+        cameras=np.tile([0, 1], 6),
+    )
+    return tmp_path / "v.npz"
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_embed_then_eval(command: Command, model: Path, pictures: Path, lists: tuple, tmp_path: Path) -> None:
+    for part, suffix in (("query", "npz"), ("gallery", "parquet")):
+        named = ("--list", pictures / f"{part}.txt", "--root", pictures / "pictures")
+        assert command("embed", model, *named, "--out", tmp_path / f"{part}.{suffix}").code == 0
+    files = ("--features", tmp_path / "query.npz", "--gallery", tmp_path / "gallery.parquet")
+    found = command("eval", *files, "--json").json()
+    assert list(found["metrics"]) == FIVE
+    assert (found["queries"], found["gallery"], found["queries_without_positive"]) == (9, 15, 0)
+    embedder = Embedder(model)
+    query, gallery = (
+        [line.split("\t") for line in (pictures / f"{part}.txt").read_text().splitlines()]
+        for part in ("query", "gallery")
+    )
+    vectors = [
+        embedder.encode([pictures / "pictures" / path for path, _ in listed]) for listed in (query, gallery)
+    ]
+    expected = evaluate_retrieval(
+        vectors[0], [label for _, label in query], vectors[1], [label for _, label in gallery]
+    )
+    assert found["metrics"] == pytest.approx(dict(zip(FIVE, expected.values(), strict=True)), abs=1e-6)
+    # the model folder itself, by lists: the same vectors
+    by_model = command("eval", "--model", model, *lists, "--json").json()
+    assert by_model["metrics"] == found["metrics"]
+    only = command("eval", "--model", model, *lists, "--metrics", "mAP, recall@2", "--json").json()
+    assert list(only["metrics"]) == ["mAP", "recall2"]
+
+
+def test_a_model_folder_on_the_sets_of_a_recipe(
+    command: Command, model: Path, lists: tuple, recipe_file: Path, checkpoint: Path
+) -> None:
+    found = command("eval", "--model", model, "-c", recipe_file, "--json").json()
+    online = command(
+        "eval", "-c", recipe_file, "-o", f"Global.pretrained_model={checkpoint}", "--json"
+    ).json()
+    assert list(found["metrics"]) == ["recall1", "recall2", "mAP"]
+    assert found["metrics"] == pytest.approx(online["metrics"], abs=1e-6)
+    assert found["macro"] == pytest.approx(online["macro"], abs=1e-6)
+
+
+def test_one_file_is_searched_in_itself(command: Command, vectors: Path, tmp_path: Path) -> None:
+    found = command("eval", "--features", vectors, "--metrics", "recall@1,mAP", "--json").json()
+    with np.load(vectors) as arrays:
+        unit = arrays["vectors"] / np.linalg.norm(arrays["vectors"], axis=1, keepdims=True)
+        labels, cameras = arrays["labels"], arrays["cameras"]
+        raw = arrays["vectors"]
+    for features, words in ((unit, ()), (raw, ("--no-normalize",))):
+        expected = evaluate_retrieval(
+            features, labels, features, labels, cameras, cameras, ("recall@1", "mAP"), exclude_self=True
+        )
+        told = command("eval", "--features", vectors, *words, "--metrics", "recall1,mAP", "--json").json()
+        assert told["metrics"] == pytest.approx(
+            {"recall1": expected["recall@1"], "mAP": expected["mAP"]}, abs=1e-6
+        )
+    again = command(
+        "eval", "--features", vectors, "--gallery", vectors, "--metrics", "recall@1,mAP", "--json"
+    )
+    assert again.json()["metrics"] == found["metrics"]
+
+
+def test_tables_and_intervals(command: Command, vectors: Path, tmp_path: Path) -> None:
+    words = ("--csv", tmp_path / "q.csv", "--per-class-csv", tmp_path / "c.csv", "--interval")
+    told = command("eval", "--features", vectors, *words, "--json").json()
+    queries, classes = rows(tmp_path / "q.csv"), rows(tmp_path / "c.csv")
+    assert list(queries[0]) == [
+        "path", "label", "has_positive", *FIVE, "first_hit_rank", "nearest_path", "nearest_label",
+        "nearest_similarity",
+    ]  # fmt: skip
+    assert [row["path"] for row in queries] == [f"{number}.png" for number in range(12)]
+    for row in queries:
+        assert row["nearest_path"] != row["path"]
+        assert (
+            float(row["recall1"]) == (row["nearest_label"] == row["label"]) == (row["first_hit_rank"] == "1")
+        )
+    for name, value in told["metrics"].items():
+        assert np.mean([float(row[name]) for row in queries]) == pytest.approx(value, abs=1e-12)
+        low, high = told["intervals"][name]
+        assert low <= value <= high
+        assert np.mean([float(row[name]) for row in classes]) == pytest.approx(told["macro"][name], abs=1e-12)
+    assert [(row["label"], row["queries"], row["queries_with_match"]) for row in classes] == [
+        ("3", "4", "4"), ("5", "4", "4"), ("9", "4", "4"),
+    ]  # fmt: skip
+    text = command("eval", "--features", vectors, "--interval").out.splitlines()
+    assert text[0].startswith("recall1 ")
+    assert "…" in text[0]
+    assert text[-1].startswith("12 queries, 12 gallery pictures, ")
+
+
+def test_tables_of_a_recipe(command: Command, recipe_file: Path, checkpoint: Path, tmp_path: Path) -> None:
+    weights = ("-c", recipe_file, "-o", f"Global.pretrained_model={checkpoint}")
+    told = command(
+        "eval", *weights, "--csv", tmp_path / "q.csv", "--metrics", "MRR", "--interval", "--json"
+    ).json()
+    queries = rows(tmp_path / "q.csv")
+    assert list(told["metrics"]) == list(told["intervals"]) == ["MRR"]
+    assert np.mean([float(row["MRR"]) for row in queries]) == pytest.approx(told["metrics"]["MRR"])
+    assert Path(queries[0]["nearest_path"]).is_file()
+    for mode, words in (
+        ("reference_behaviour=True", "--interval"),
+        ("eval_mode=classification", "--csv=q.csv"),
+    ):
+        refused = command("eval", *weights, "-o", f"Global.{mode}", words).sentence()
+        assert refused.startswith(words.partition("=")[0])
+
+
+def test_vectors_are_kept_for_the_next_time(
+    command: Command, model: Path, lists: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("eval", "--model", model, *lists, "--cache", tmp_path / "cache", "--json")
+    first = command(*words).json()
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+    def embeds(*_: object, **__: object) -> None:
+        raise AssertionError("embedded again")
+
+    monkeypatch.setattr(Embedder, "encode", embeds)
+    again = command(*words).json()
+    assert {**again, "seconds": 0} == {**first, "seconds": 0}
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ((), "say what to score: -c RECIPE"),
+        (("--features", "v.npz", "-c", "x.yaml"), "-c has no meaning with --features"),
+        (("--features", "v.npz", "--cache", "x"), "--cache has no meaning with --features"),
+        (("--model", "m"), "--model needs pictures: --query LIST, or -c RECIPE"),
+        (
+            ("--model", "m", "--query", "a.txt", "--bits", "8"),
+            "--bits has no meaning with --model and --query",
+        ),
+        (
+            ("--model", "m", "-c", "r.yaml", "--gallery", "a.txt"),
+            "--gallery has no meaning with --model and -c",
+        ),
+        (("-c", "r.yaml", "--no-normalize"), "--normalize has no meaning with -c"),
+        (("--features", "gone.npz"), "gone.npz: there is no such file"),
+        (("--features", "v.npz", "--metrics", "recal@1"), "unknown metric 'recal@1'"),
+        (("--features", "v.npz", "--root", "."), "name a list too"),
+        (("--features", "v.npz", "--gallery-list", "a"), "name that file too"),
+    ],
+)
+def test_mistakes_are_one_sentence(
+    command: Command, vectors: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], sentence: str
+) -> None:
+    monkeypatch.chdir(vectors.parent)
+    assert sentence in command("eval", *words).sentence()
