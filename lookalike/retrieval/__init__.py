@@ -5,6 +5,7 @@ Arrays in, numbers out: needs NumPy only, imports nothing of ours.
 
 from __future__ import annotations
 
+from lookalike.retrieval.accuracy_calculator import AccuracyCalculator
 from lookalike.retrieval.calibration import ClassThresholds, OperatingPoint, class_thresholds
 from lookalike.retrieval.evaluate import DEFAULT_METRICS, Result, evaluate_retrieval
 from lookalike.retrieval.functions import (
@@ -20,7 +21,7 @@ from lookalike.retrieval.functions import (
     true_recall_at_k,
 )
 from lookalike.retrieval.metrics import METRICS, Metric, parse_metric
-from lookalike.retrieval.open_set import OpenSetScores, open_set_scores
+from lookalike.retrieval.open_set import OpenSetScores
 from lookalike.retrieval.pairs import PairCounts
 from lookalike.retrieval.ranking import Ranking, TopK
 from lookalike.retrieval.summaries import ClassMeans, bootstrap_interval, class_means
@@ -30,6 +31,7 @@ from lookalike.retrieval.verification import FoldAccuracy, fold_accuracy, pair_d
 __all__ = [
     "DEFAULT_METRICS",
     "METRICS",
+    "AccuracyCalculator",
     "ClassMeans",
     "ClassThresholds",
     "FoldAccuracy",
@@ -51,7 +53,6 @@ __all__ = [
     "mean_inverse_negative_penalty",
     "mean_reciprocal_rank",
     "normalized_discounted_gain",
-    "open_set_scores",
     "pair_distances",
     "parse_metric",
     "precision_at_k",
