@@ -16,7 +16,9 @@ from lookalike.core.progress import track
 from lookalike.evaluation.feature_set import FeatureSet
 from lookalike.evaluation.loader import LeftOut
 from lookalike.evaluation.metrics import MetricSpec, build_metrics, figures_of
+from lookalike.images.feature_table import row_parts
 from lookalike.retrieval import Result, TopK, evaluate_retrieval
+from lookalike.retrieval.blocks import row_hashes
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,8 @@ def _check(found: FeatureSet, name: str) -> None:
             else ""
         )
         raise UserError(f"the {name} set of the evaluation is empty{left_out}")
-    broken = np.flatnonzero(~np.isfinite(found.features).all(axis=1))
+    parts = [found.features[part] for part in row_parts(len(found))]
+    broken = np.flatnonzero(~np.concatenate([np.isfinite(part).all(axis=1) for part in parts]))
     if broken.size:
         raise UserError(
             f"the model gives NaN or infinite features for {broken.size} of {len(found)} {name} images "
@@ -168,6 +171,8 @@ def _cameras_count(query: FeatureSet, gallery: FeatureSet) -> bool:
 def _same_images(query: FeatureSet, gallery: FeatureSet) -> Any:
     """Ids of images by their file, for `exclude_self`; where files are not known, if both are one set."""
     if query.paths is None or gallery.paths is None:
+        if query is not gallery:
+            _tell_of_copies(query, gallery)
         return query is gallery
     numbers: dict[str, int] = {}
 
@@ -177,3 +182,17 @@ def _same_images(query: FeatureSet, gallery: FeatureSet) -> Any:
         return [numbers.setdefault(file, len(numbers)) for file in files]
 
     return ids(query), ids(gallery)
+
+
+def _tell_of_copies(query: FeatureSet, gallery: FeatureSet) -> None:
+    """Warn where queries seem to be in the gallery themselves, which makes figures look perfect."""
+    kinds = [(found.features.dtype, found.features.shape[1]) for found in (query, gallery)]
+    if query.binary or kinds[0] != kinds[1]:  # codes of different pictures are often the same
+        return
+    asked, known = (row_hashes(np.ascontiguousarray(found.features)) for found in (query, gallery))
+    copies = int(np.isin(asked, known).sum())
+    if copies:
+        warn_once(
+            f"{copies} of {len(query)} queries have exactly the vector of a gallery picture: if these are "
+            "the same pictures, each is its own match, which only the paths of both sets would tell"
+        )

@@ -45,5 +45,16 @@ def test_codes_are_compared_by_their_bits() -> None:
         score_features(items, replace(items, binary=False))
 
 
+def test_queries_that_seem_to_be_in_the_gallery_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    whole = features_of(random_set(40, 3))
+    part = replace(whole, features=whole.features[:5].copy(), labels=whole.labels[:5], indices=np.arange(5))
+    score_features(part, whole)
+    assert "5 of 5 queries have exactly the vector of a gallery picture" in caplog.text
+    caplog.clear()
+    score_features(whole)
+    score_features(features_of(random_set(40, 4)), whole)
+    assert caplog.text == ""
+
+
 def test_the_example_of_the_docstring() -> None:
     assert doctest.testmod(scoring, extraglobs={"np": np, "FeatureSet": FeatureSet}).failed == 0
