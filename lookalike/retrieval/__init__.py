@@ -5,6 +5,15 @@ Arrays in, numbers out: needs NumPy only, imports nothing of ours.
 
 from __future__ import annotations
 
+from lookalike.retrieval.accumulators import (
+    RetrievalHitRate,
+    RetrievalMAP,
+    RetrievalMRR,
+    RetrievalNormalizedDCG,
+    RetrievalPrecision,
+    RetrievalRecall,
+    RetrievalRPrecision,
+)
 from lookalike.retrieval.accuracy_calculator import AccuracyCalculator
 from lookalike.retrieval.calibration import ClassThresholds, OperatingPoint, class_thresholds
 from lookalike.retrieval.evaluate import DEFAULT_METRICS, Result, evaluate_retrieval
@@ -41,6 +50,13 @@ __all__ = [
     "PairCounts",
     "Ranking",
     "Result",
+    "RetrievalHitRate",
+    "RetrievalMAP",
+    "RetrievalMRR",
+    "RetrievalNormalizedDCG",
+    "RetrievalPrecision",
+    "RetrievalRPrecision",
+    "RetrievalRecall",
     "TopK",
     "bootstrap_interval",
     "class_means",
