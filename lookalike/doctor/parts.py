@@ -47,7 +47,7 @@ def check_parts(recipe: Recipe, report: Report, trained: bool = True) -> Parts:
     """
     parts = Parts(_model(recipe, report), _losses(recipe, report) if trained else None)
     with report.catch("metric"):
-        check_metrics(recipe.metrics_eval, recipe.global_.eval_mode)
+        check_metrics(recipe.metrics_eval, recipe.global_.eval_mode, recipe.global_.reference_behaviour)
     if recipe.rec_pre_process is not None and recipe.rec_pre_process.get("transform_ops"):
         with report.catch("RecPreProcess"):
             Preprocess(recipe.rec_pre_process["transform_ops"])

@@ -72,6 +72,57 @@ def mean_inverse_negative_penalty() -> MetricSpec:
     return MetricSpec({"mINP": "mINP"})
 
 
+@metrics.register("TrueRecallk")
+def true_recall_at_k(topk: Ks = [1, 5]) -> MetricSpec:  # noqa: B006  (read only)
+    """Mean share of the positives that are among the first k: `true_recall@5`.
+
+    See `retrieval.metrics.true_recall`.
+    """
+    return MetricSpec({f"true_recall@{k}": f"true_recall@{k}" for k in topk})
+
+
+@metrics.register("mAPk")
+def mean_average_precision_at_k(topk: Ks = [100]) -> MetricSpec:  # noqa: B006  (read only)
+    """Mean average precision of the first k places: `mAP@100`.
+
+    See `retrieval.metrics.average_precision_at_k`.
+    """
+    return MetricSpec({f"mAP@{k}": f"mAP@{k}" for k in topk})
+
+
+@metrics.register("mAPR", "mAP@R")
+def mean_average_precision_at_r() -> MetricSpec:
+    """Mean average precision of as many places as there are positives: `mAP@R`.
+
+    See `retrieval.metrics.average_precision_at_r`.
+    """
+    return MetricSpec({"mAP@R": "mAP@R"})
+
+
+@metrics.register("RPrecision", "R-precision")
+def r_precision() -> MetricSpec:
+    """Share of positives among as many places as there are positives: `R-precision`.
+
+    See `retrieval.metrics.r_precision`.
+    """
+    return MetricSpec({"R-precision": "R-precision"})
+
+
+@metrics.register("MRR")
+def mean_reciprocal_rank() -> MetricSpec:
+    """Mean of 1 / rank of the first positive: `MRR`. See `retrieval.metrics.reciprocal_rank`."""
+    return MetricSpec({"MRR": "MRR"})
+
+
+@metrics.register("nDCGk")
+def discounted_gain_at_k(topk: Ks = [10]) -> MetricSpec:  # noqa: B006  (read only)
+    """Normalised discounted cumulative gain of the first k places: `nDCG@10`.
+
+    See `retrieval.metrics.discounted_gain`.
+    """
+    return MetricSpec({f"nDCG@{k}": f"nDCG@{k}" for k in topk})
+
+
 @metrics.register("TopkAcc")
 def top_k_accuracy(topk: Ks = [1, 5]) -> TopkAccuracy:  # noqa: B006  (read only)
     """Share of images whose class is among the k with the highest scores (`eval_mode: classification`).
@@ -128,15 +179,26 @@ def build_accuracies(
     return chosen or [top_k_accuracy()]
 
 
-def check_metrics(components: Sequence[Any] | None, mode: str) -> None:
+OF_THE_REFERENCE = ("Recallk", "Precisionk", "mAP", "mINP")
+"""The metrics of a search that the reference has."""
+
+
+def check_metrics(components: Sequence[Any] | None, mode: str, reference_behaviour: bool = False) -> None:
     """Raise UserError for metrics that are wrong, or that do not belong to an evaluation of this mode.
 
-    Verification (`adaface`) has figures of its own: metrics are then told to have no effect.
+    Verification (`adaface`) has figures of its own: metrics are then told to have no effect. With
+    `reference_behaviour` a search has those metrics only whose figures the reference defines.
     """
     if mode == "classification":
         build_accuracies(components)
     elif mode == "retrieval":
         build_metrics(components)
+        for named, _ in _built(components, "Metric.Eval") if reference_behaviour else ():
+            if metrics.entry(named.name).name not in OF_THE_REFERENCE:
+                raise named.place.error(
+                    f"the reference has no metric {named.name}, so Global.reference_behaviour cannot give "
+                    f"its figure (there are: {', '.join(OF_THE_REFERENCE)})"
+                )
     else:
         for named, _ in _built(components, "Metric.Eval"):
             warn_once(f"{named.place.prefix}{named.name} has no effect: eval_mode {mode} has its own figures")

@@ -38,7 +38,7 @@ Scored = Evaluation | SetEvaluation
 def check_scoring(recipe: Recipe) -> None:
     """Raise UserError for what would only show at the end, when the model is scored or exported."""
     settings = recipe.global_
-    check_metrics(recipe.metrics_eval, settings.eval_mode)
+    check_metrics(recipe.metrics_eval, settings.eval_mode, settings.reference_behaviour)
     build_loss(recipe.loss_eval, reference_behaviour=settings.reference_behaviour)
     if settings.start_eval_epoch > settings.epochs:
         raise UserError(

@@ -14,6 +14,7 @@ from lookalike.evaluation.metrics import (
     check_metrics,
     figures_of,
     metrics,
+    metrics_named,
 )
 from lookalike.retrieval import parse_metric
 
@@ -52,6 +53,24 @@ def test_accuracies() -> None:
     built = build_accuracies(several)
     assert [each.outputs for each in built] == [("Student", "logits"), ("Teacher", "logits")]
     assert accuracy_keys(built) == [{1: "top1", 2: "top2"}, {1: "Teacher_top1"}]
+
+
+def test_names_of_retrieval_have_the_keys_of_recipes() -> None:
+    asked = ["recall@1", "recall5", "mAP@R", "nDCG@10", "first_hit_rank"]
+    (spec,) = metrics_named(asked)
+    assert list(spec.figures) == ["recall1", "recall5", "mAP@R", "nDCG@10", "first_hit_rank"]
+    assert spec.figures["recall5"] == "recall@5"
+    named = figures_of(build_metrics([{"Recallk": {"topk": [1, 5]}}, "mAP@R", {"nDCGk": {"topk": 10}}]))
+    assert {key: spec.figures[key] for key in named} == named
+    with pytest.raises(UserError, match="'recall@' needs a whole number"):
+        metrics_named(["recall@"])
+
+
+def test_the_reference_has_few_metrics() -> None:
+    check_metrics(["RecallAtK", "mAP", "mINP", "Precisionk"], "retrieval", reference_behaviour=True)
+    check_metrics(["MRR"], "retrieval")
+    with pytest.raises(UserError, match=r"Metric.Eval\[1\]: the reference has no metric MRR"):
+        check_metrics(["mAP", "MRR"], "retrieval", reference_behaviour=True)
 
 
 def test_metrics_belong_to_a_mode(caplog: pytest.LogCaptureFixture) -> None:
