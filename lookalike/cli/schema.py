@@ -27,8 +27,8 @@ def all_registries() -> dict[str, Registry[Any] | Iterable[Registry[Any]]]:
 
     return {
         "backbone": backbones,
-        "neck": necks,
-        "head": heads,
+        "neck": [necks, heads],  # each may stand in the place of the other
+        "head": [heads, necks],
         "loss": losses,
         "metric": metrics,
         "dataset": formats,

@@ -49,3 +49,18 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`, did you mean 'x'?` for the nearest known name, or an empty string when nothing is near."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f", did you mean '{near[0]}'?" if near else ""
+
+
+_SHORT_LIST = 12
+
+
+def nearest_or_all(name: str, known: Iterable[str], where: str, beside: str = "") -> str:
+    """What follows an unknown name: the nearest known one and `where` all stand, or all where none is near.
+
+    A list of a few names stands beside the nearest one as well. `beside` tells of names that are not `known`.
+    """
+    known = sorted(known)
+    near = did_you_mean(name, known)
+    if near and len(known) > _SHORT_LIST:
+        return f"{near} ({where} lists all{f', and {beside}' if beside else ''})"
+    return f"{near} (known: {', '.join(known)}{f', and {beside}' if beside else ''})"

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from lookalike.core.component import Component, Place
-from lookalike.core.errors import did_you_mean
+from lookalike.core.errors import did_you_mean, nearest_or_all
 from lookalike.core.log import warn_once
 from lookalike.core.words import in_words, short
 
@@ -54,15 +54,18 @@ class Registry(Generic[T]):
 
     `context` arguments of `build` are what the engine knows (a class count, the seed, `reference_behaviour`);
     each is handed to a component only when its signature has it, and what a recipe writes wins over it.
-    `beside` tells of names that another library defines, such as `timm/<name>`; `elsewhere` may be set to
-    names that the caller builds itself, which then count when the nearest name is sought, and in the JSON
-    schema.
+    `beside` tells of names that another library defines, such as `timm/<name>`, and `listed_in` where a
+    person finds all names. `elsewhere` may be set to names that the caller builds itself, which then count
+    when the nearest name is sought, and in the JSON schema; `stand_ins` to registries whose components may
+    stand in the place of these: a name that is not here is looked up there.
     """
 
-    def __init__(self, kind: str, beside: str = "") -> None:
+    def __init__(self, kind: str, beside: str = "", listed_in: str = "docs/components.md") -> None:
         self.kind = kind
         self.beside = beside
+        self.listed_in = listed_in
         self.elsewhere: Collection[str] = ()
+        self.stand_ins: tuple[Registry[T], ...] = ()
         self._entries: dict[str, Entry[T]] = {}
         self._names: dict[str, str] = {}
 
@@ -101,16 +104,12 @@ class Registry(Generic[T]):
 
     def entry(self, name: str, place: Place | None = None) -> Entry[T]:
         """The entry of a name. Raises UserError that names the nearest one."""
-        if name not in self._names:
-            known = self.names()
-            listed = (
-                ", ".join(known) if len(known) <= 40 else f"{len(known)} names: {', '.join(known[:40])}, …"
-            )
-            if self.beside:
-                listed += f", and {self.beside}"
-            near = did_you_mean(name, [*known, *self.elsewhere])
-            raise (place or Place()).error(f"unknown {self.kind} '{name}'{near} (known: {listed})")
-        return self._entries[self._names[name]]
+        for registry in (self, *self.stand_ins):
+            if name in registry:
+                return registry._entries[registry._names[name]]
+        known = {*self.elsewhere, *(other for each in (self, *self.stand_ins) for other in each.names())}
+        near = nearest_or_all(name, known, self.listed_in, self.beside)
+        raise (place or Place()).error(f"unknown {self.kind} '{name}'{near}")
 
     def check(self, component: Component, also: tuple[str, ...] = (), **context: Any) -> dict[str, Any]:
         """Arguments of a component, checked and converted to the types of the signature.

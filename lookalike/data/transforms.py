@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from lookalike.core.component import Component
-from lookalike.core.errors import UserError, did_you_mean
+from lookalike.core.errors import UserError, nearest_or_all
 from lookalike.data.augmentation.resize import RandomlyInterpolatedResize
 from lookalike.data.registries import Augmentation, augmentations
 from lookalike.images.operations import DecodeImage, NormalizeImage, Operation, operations
@@ -91,10 +91,8 @@ def build_transforms(
 def _build(component: Component, context: dict[str, Any]) -> Operation | Augmentation:
     name, place = component.name, component.place
     if name not in augmentations and name not in operations:
-        known = sorted({*augmentations.names(), *operations.names()})
-        raise place.error(
-            f"unknown operation '{name}'{did_you_mean(name, known) or '.'} (known: {', '.join(known)})"
-        )
+        known = {*augmentations.names(), *operations.names()}
+        raise place.error(f"unknown operation '{name}'{nearest_or_all(name, known, operations.listed_in)}")
     try:
         if name in augmentations:
             return augmentations.build(component, **context)

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from lookalike.core.component import Component
-from lookalike.core.errors import did_you_mean, missing_extra
+from lookalike.core.errors import did_you_mean, missing_extra, nearest_or_all
 from lookalike.loss.base import Loss
 
 PREFIX = "pml."
@@ -59,7 +59,7 @@ def _build(module_name: str, component: Component, arguments: dict[str, Any]) ->
     if name not in classes:
         raise component.place.error(
             f"pytorch-metric-learning {pytorch_metric_learning.__version__} has no {name} in {module_name}"
-            f"{did_you_mean(name, classes) or '.'} (known: {', '.join(sorted(classes))})"
+            f"{nearest_or_all(name, classes, 'the documentation of pytorch-metric-learning')}"
         )
     accepted = _accepted(classes[name])
     for argument in arguments:

@@ -66,6 +66,8 @@ def check_fit(
     if head is not None:
         component = Component.of(arch["Head"], place.at("Head").path)
         label = f"{place.path}.Head ({component.name})"
+        if getattr(head, "takes_layers", False):
+            raise _at(component).error(f"{label} reads several layers, which only a neck is given")
         _after(head, component, label, whole if head_source == "backbone" else given)
 
 

@@ -6,6 +6,7 @@ cosine. The weight is stored (classes, embedding), one row a class.
 
 from __future__ import annotations
 
+import inspect
 import math
 from abc import ABC, abstractmethod
 
@@ -44,7 +45,7 @@ class MarginHead(nn.Module, ABC):
 
     def __init__(self, embedding_size: int, class_num: int, weight_attr: AttributeValue = None) -> None:
         super().__init__()
-        self.in_features, self.class_num = embedding_size, class_num
+        self.in_features, self.out_features, self.class_num = embedding_size, class_num, class_num
         self.weight = nn.Parameter(torch.empty(class_num, embedding_size))
         attribute = parse_attribute(weight_attr, f"{type(self).__name__}.weight_attr")
         if attribute is None:
@@ -176,7 +177,7 @@ class AdaMargin(nn.Module):
         reference_behaviour: bool = False,
     ) -> None:
         super().__init__()
-        self.in_features, self.class_num = embedding_size, class_num
+        self.in_features, self.out_features, self.class_num = embedding_size, class_num, class_num
         self.m, self.h, self.s, self.t_alpha = m, h, s, t_alpha
         self.reference_behaviour = reference_behaviour
         self.kernel = nn.Parameter(unit(torch.empty(class_num, embedding_size).uniform_(-1.0, 1.0)))
@@ -212,6 +213,11 @@ class IdentityHead(nn.Module):
 
     def forward(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
         return features
+
+
+def takes_labels(head: nn.Module) -> bool:
+    """Whether a head is called with labels: it has a second argument, which a neck as a head has not."""
+    return len(inspect.signature(head.forward).parameters) > 1
 
 
 def has_margin(head: nn.Module) -> bool:

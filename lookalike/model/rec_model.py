@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lookalike.core.component import Place
 from lookalike.core.errors import UserError
-from lookalike.model.heads import IdentityHead
+from lookalike.model.heads import IdentityHead, takes_labels
 from lookalike.model.layer_outputs import as_vectors, recorded, watched_path
 from lookalike.model.shapes import output_shape
 from lookalike.model.slim.structure import Structure
@@ -46,6 +46,9 @@ class RecModel(nn.Module):
     the neck, else of the backbone: the embedding), `logits` where there is a head, and the output of each
     layer that `return_patterns` or `return_stages` of the backbone asks for, by its name. Built by
     `build_model`.
+
+    A neck as a head gives its output as logits; a head as a neck never sees labels, so that one with a margin
+    gives the cosines to its rows of weights.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class RecModel(nn.Module):
         self.head_feature_from = head_feature_from
         self.infer_output_key = infer_output_key
         self.infer_add_softmax = infer_add_softmax
+        self._head_takes_labels = head is None or takes_labels(head)
         self.class_num: int | None = getattr(head, "class_num", None)
         self.frozen_norms: list[str] = []
         self.structure: Structure | None = None
@@ -85,7 +89,7 @@ class RecModel(nn.Module):
             outputs["neck"] = outputs["features"] = self._through_neck(output, layers)
         if self.head is not None and self.gives_logits:
             source = outputs["backbone" if self.head_feature_from == "backbone" else "features"]
-            outputs["logits"] = self.head(source, labels)
+            outputs["logits"] = self.head(source, labels) if self._head_takes_labels else self.head(source)
         return {**outputs, **layers}
 
     @property

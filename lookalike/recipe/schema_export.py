@@ -152,8 +152,10 @@ def _arguments(
     found: dict[tuple[str, ...], dict[str, Any]] = {}
     for registry in registries:
         for entry in registry:
-            names = (entry.name, *entry.aliases)
-            found[names] = _of_entry(kind, entry, definitions)
+            # a name that several registries have is the first one's
+            taken = {name for names in found for name in names}
+            if names := tuple(name for name in (entry.name, *entry.aliases) if name not in taken):
+                found[names] = _of_entry(kind, entry, definitions)
         if registry.elsewhere:
             found[tuple(sorted(registry.elsewhere))] = {"type": "object", "properties": _BESIDE.get(kind, {})}
     return found

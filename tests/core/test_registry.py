@@ -149,6 +149,29 @@ def test_a_place_is_put_in_front_once() -> None:
     )
 
 
+def test_a_long_list_is_told_only_where_no_name_is_near() -> None:
+    registry: Registry[Built] = Registry("shape", beside="svg/<name>", listed_in="shapes.md")
+    for number in range(10, 30):
+        registry.register(f"Polygon{number}")(Built)
+    with pytest.raises(UserError) as told:
+        registry.build("Poligon12")
+    assert str(told.value) == (
+        "unknown shape 'Poligon12', did you mean 'Polygon12'? (shapes.md lists all, and svg/<name>)"
+    )
+    with pytest.raises(UserError, match=r"'x' \(known: Polygon10, .*Polygon29, and svg/<name>\)"):
+        registry.build("x")
+
+
+def test_components_of_a_stand_in(shapes: Registry[Built]) -> None:
+    others: Registry[Built] = Registry("line")
+    others.register("Spline")(Built)
+    others.stand_ins = (shapes,)
+    assert others.build({"Disc": {"radius": 1}}).arguments["radius"] == 1
+    assert "Disc" not in others
+    with pytest.raises(UserError, match="unknown line 'Circel', did you mean 'Circle'"):
+        others.build("Circel")
+
+
 def test_names_of_another_library_are_told() -> None:
     registry: Registry[Built] = Registry("shape", beside="svg/<name>")
     registry.register("Circle")(Built)

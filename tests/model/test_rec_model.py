@@ -66,8 +66,54 @@ def test_parts_may_be_absent() -> None:
 
 
 @pytest.mark.parametrize(
+    "head",
+    [
+        {"name": "BNNeck", "num_features": 8},
+        {"name": "MetaBNNeck", "num_features": 8},
+        {"name": "VehicleNeck", "in_channels": 8, "out_channels": 5},
+        {"name": "FRFNNeck", "num_features": 8, "low_dim": 5},
+        {"name": "Tanh"},
+    ],
+    ids=lambda head: head["name"],
+)
+def test_a_neck_as_head_gives_logits(head: dict[str, Any]) -> None:
+    outputs = (model := build_model(arch(Head=head)).train())(IMAGES, LABELS)
+    assert model.head is not None
+    torch.testing.assert_close(outputs["logits"], model.head(outputs["features"]))
+    assert tuple(outputs["logits"].shape) == (3, 5 if {"out_channels", "low_dim"} & head.keys() else 8)
+
+
+@pytest.mark.parametrize("name", ["ArcMargin", "CosMargin", "CircleMargin", "AdaMargin", "IdentityHead"])
+def test_a_head_as_neck_sees_no_labels(name: str) -> None:
+    sizes = {"embedding_size": 16, "class_num": 8}
+    margin = {"margin": 0.2, "scale": 30} if name == "CircleMargin" else {}
+    neck = {"name": name, **(sizes if name != "IdentityHead" else {}), **margin}
+    head = {"name": "FC", "embedding_size": 16 if name == "IdentityHead" else 8, "class_num": 5}
+    outputs = (model := build_model(arch(Neck=neck, Head=head)).train())(IMAGES, LABELS)
+    embedded = outputs["backbone"]
+    if name != "IdentityHead":
+        (weights,) = model.neck.parameters()  # type: ignore[union-attr]
+        embedded = nn.functional.normalize(embedded) @ nn.functional.normalize(weights).T
+    torch.testing.assert_close(outputs["neck"], embedded)
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"Head": {"name": "BNNek"}}, "unknown head 'BNNek', did you mean 'BNNeck'"),
+        ({"Head": "ArcMargn"}, "unknown head 'ArcMargn', did you mean 'ArcMargin'"),
+        (
+            {"Neck": {"name": "ArcMargin", "embedding_size": 32, "class_num": 8}},
+            r"Arch\.Neck \(ArcMargin\) takes 32 features, but Arch\.Backbone \(Conv4\) gives 16",
+        ),
+        (
+            {"Neck": {"name": "CosMargin", "embedding_size": 16, "class_num": 9}},
+            r"Arch\.Head \(ArcMargin\) takes 8 features, but Arch\.Neck \(CosMargin\) gives 9",
+        ),
+        (
+            {"Head": {"name": "FPN", "in_channels": [8], "out_channels": 4, "embedding_size": 4}},
+            r"Arch\.Head \(FPN\) reads several layers, which only a neck is given",
+        ),
         (
             {"Neck": {"name": "FC", "embedding_size": 32, "class_num": 8}},
             r"Arch\.Neck \(FC\) takes 32 features, but Arch\.Backbone \(Conv4\) gives 16",

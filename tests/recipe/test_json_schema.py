@@ -61,6 +61,8 @@ def test_mistakes_are_not(validator: Any, change: Callable[[dict[str, Any]], Non
 def test_what_else_is_accepted(validator: Any) -> None:
     recipe = load_recipe("product/sop").to_dict()
     recipe["Global"].update(use_dali=False, use_visualdl=True, checkpoint="x")
+    recipe["Arch"]["Neck"] = {"name": "ArcMargin", "embedding_size": 8, "class_num": 3}
+    recipe["Arch"]["Head"] = {"name": "BNNeck", "num_features": 8}
     recipe["Infer"] = {"infer_imgs": "x.jpg"}
     recipe["AMP"] = None
     recipe["Arch"]["Backbone"] = {"name": "timm/mobilenetv2_100", "pad_type": "same"}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lookalike.core.component import Component
-from lookalike.core.errors import UserError, did_you_mean
+from lookalike.core.errors import UserError, nearest_or_all
 from lookalike.core.numbers import Number
 from lookalike.data.augmentation.arguments import probability
 from lookalike.data.registries import Augmentation, augmentations
@@ -44,9 +44,9 @@ def _step(component: Component, reference_behaviour: bool) -> Operation | Augmen
     if name in augmentations:
         return augmentations.build(component, reference_behaviour=reference_behaviour)
     if name not in operations:
-        known = sorted({*augmentations.names(), *operations.names()})
+        known = {*augmentations.names(), *operations.names()}
         raise component.place.error(
-            f"unknown operation '{name}'{did_you_mean(name, known) or '.'} (known: {', '.join(known)})"
+            f"unknown operation '{name}'{nearest_or_all(name, known, operations.listed_in)}"
         )
     operation = operations.build(component, reference_behaviour=reference_behaviour)
     layout = getattr(operation, "layout", None) or operation.takes
