@@ -26,6 +26,7 @@ _VERBS = {
     "export": "writes the model folder of a trained model",
     "embed": "turns pictures into vectors",
     "gallery": "makes a gallery, adds pictures to it, tells what it holds",
+    "calibrate": "finds from which similarity on an answer is the same thing, or nothing known",
     "search": "finds the nearest pictures of a gallery",
     "convert": "turns weights of another format into safetensors",
     "data": "turns downloads of published sets into list files; joins several lists into one",

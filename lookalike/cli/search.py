@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any
 
 import typer
@@ -22,9 +23,19 @@ def search(
     model: Annotated[
         str | None, typer.Option("--model", help="Where the gallery's model folder is now.")
     ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option("--threshold", help="Same from this similarity on (default: as calibrated)."),
+    ] = None,
+    min_score: Annotated[
+        float | None, typer.Option("--min-score", help="Leave out what is less alike than this.")
+    ] = None,
     json: Json = False,
 ) -> None:
     start_console()
+    for name, value in (("--threshold", threshold), ("--min-score", min_score)):
+        if value is not None and not math.isfinite(value):
+            raise UserError(f"{name} is {value}; it must be a similarity, such as 0.8")
     from lookalike.gallery import Gallery
 
     paths = find_pictures(images)
@@ -35,7 +46,9 @@ def search(
         logger.warning(f"left out: {error}")
 
     opened = Gallery.open(gallery, model)
-    found = opened.search_many(paths, k, progress=len(paths) > 32, on_broken=told)
+    found = opened.search_many(
+        paths, k, threshold=threshold, min_score=min_score, progress=len(paths) > 32, on_broken=told
+    )
     if not found:
         raise UserError(
             f"none of the {len(broken)} pictures could be read, the first: {paths[0]}: {broken[0]}"
@@ -48,7 +61,9 @@ def search(
     lines = []
     for result in results:
         lines.append(str(result["query"]))
-        lines += [f"  {each['score']:.4f}  {each['label']}  {each['path']}" for each in result["answers"]]
+        for each in result["answers"]:
+            verdict = f"{each['verdict']:<7}  " if each["verdict"] else ""
+            lines.append(f"  {each['score']:.4f}  {verdict}{each['label']}  {each['path']}")
     answer(
         {"results": results, "broken": [f"{paths[i]}: {reason}" for i, reason in broken.items()]},
         json,

@@ -2,5 +2,6 @@
 
 from lookalike.deploy.embedder import Embedder
 from lookalike.deploy.model_folder import ModelFolder
+from lookalike.deploy.thresholds import Thresholds
 
-__all__ = ["Embedder", "ModelFolder"]
+__all__ = ["Embedder", "ModelFolder", "Thresholds"]

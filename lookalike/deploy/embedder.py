@@ -15,6 +15,7 @@ from lookalike.core.errors import BrokenImage, UserError
 from lookalike.core.progress import track
 from lookalike.deploy.model_folder import ModelFolder
 from lookalike.deploy.runtime import Floats, OnnxRuntime, Runtime
+from lookalike.deploy.thresholds import Thresholds
 from lookalike.images import Preprocess
 
 Binarise = Literal["round", "sign"]
@@ -29,6 +30,8 @@ class Embedder:
     A picture is a path, bytes of a file, a Pillow image or an RGB array (H, W, 3) of uint8.
     """
 
+    folder: ModelFolder | None = None
+    """The model folder, where the vectors come from one."""
     _unverified: ModelFolder | None = None
 
     def __init__(self, folder: str | Path, *, threads: int | None = None) -> None:
@@ -37,7 +40,7 @@ class Embedder:
             OnnxRuntime(opened.graph_file, threads), opened.preprocessing(), opened.size, opened.binarize,
             opened.fingerprint, str(folder),
         )  # fmt: skip
-        self._unverified = opened
+        self.folder = self._unverified = opened
 
     @classmethod
     def from_checkpoint(
@@ -77,6 +80,13 @@ class Embedder:
         if self._unverified is not None:
             self._unverified.verify()
             self._unverified = None
+
+    def thresholds(self) -> Thresholds | None:
+        """What `lookalike calibrate` found for this model; None where it was not used.
+
+        Raises UserError where the file is damaged, or was made with another model.
+        """
+        return None if self.folder is None else self.folder.thresholds()
 
     def _set(
         self,

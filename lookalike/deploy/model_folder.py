@@ -4,6 +4,7 @@ inference/
   model.onnx      the graph with its weights; it ends in L2 normalisation where the recipe asks for that
   model.json      preprocessing, feature size and kind, fingerprint, licence, what it was made from
   README.md       the model card
+  thresholds.json from which similarity on an answer is the same thing; `calibrate` adds it
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from typing import Any, ClassVar, Literal
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from lookalike.core.errors import UserError
-from lookalike.core.files import sha256, write_json
+from lookalike.core.files import atomic_file, sha256, write_json
+from lookalike.deploy.thresholds import THRESHOLDS, Thresholds, replaced_section
 from lookalike.images import Preprocess
 
 MANIFEST = "model.json"
 GRAPH = "model.onnx"
+CARD = "README.md"
 FORMAT = 1
 
 
@@ -93,7 +96,9 @@ class ModelFolder:
             )
 
     def computed_fingerprint(self) -> str:
-        """Hash of graph, weights, preprocessing and feature kind; not of metrics, card or licence."""
+        """Hash of graph, weights, preprocessing and feature kind; not of metrics, card, licence or
+        thresholds.
+        """
         kind = [self.output, self.size, self.normalized, self.binarize]
         described = json.dumps([self.preprocess, self.shape, kind], sort_keys=True, separators=(",", ":"))
         return hashlib.sha256((sha256(self.graph_file) + described).encode()).hexdigest()
@@ -102,7 +107,19 @@ class ModelFolder:
         """Write the manifest and the model card."""
         values = {key: value for key, value in asdict(self).items() if key != "path"}
         write_json(self.path / MANIFEST, values)
-        (self.path / "README.md").write_text(self._card(), encoding="utf-8")
+        (self.path / CARD).write_text(self._card(), encoding="utf-8")
+
+    def thresholds(self) -> Thresholds | None:
+        """What `calibrate` found; None where it was not used. Raises UserError as `Thresholds.read`."""
+        return Thresholds.read(self.path / THRESHOLDS, self.fingerprint)
+
+    def write_thresholds(self, found: Thresholds) -> None:
+        """Put thresholds into the folder and on the model card, of which the rest stays as it is."""
+        found.write(self.path / THRESHOLDS)
+        card = self.path / CARD
+        text = card.read_text(encoding="utf-8") if card.is_file() else self._card()
+        with atomic_file(card, "w") as file:
+            file.write(replaced_section(text, "Thresholds", found.lines()))
 
     def _card(self) -> str:
         kind = f"{self.size} bits ({self.binarize})" if self.binarize else f"{self.size} numbers"

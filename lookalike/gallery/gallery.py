@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 from lookalike.core.errors import BrokenImage, UserError
 from lookalike.core.files import atomic_folder
 from lookalike.core.log import logger, warn_once
-from lookalike.deploy import Embedder
+from lookalike.deploy import Embedder, Thresholds
+from lookalike.deploy.thresholds import Bounds, Verdict, judged
 from lookalike.gallery.index import Index
 from lookalike.gallery.store import Store
 
@@ -22,12 +24,17 @@ STORE, INDEX = "gallery.sqlite", "index.faiss"
 
 @dataclass(frozen=True)
 class Answer:
-    """One enrolled picture that is near: its label, how near (1 is the same), and which picture it is."""
+    """One enrolled picture that is near: its label, how near (1 is the same), and which picture it is.
+
+    verdict: whether that is near enough for `same`, only for `unsure`, or `unknown`; None where the model
+    was not calibrated.
+    """
 
     label: str
     score: float
     path: str
     id: int
+    verdict: Verdict | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -57,6 +64,14 @@ class Gallery:
     def __init__(self, folder: Path, embedder: Embedder, store: Store, about: dict[str, str]) -> None:
         self.folder, self.embedder, self.store, self.about = folder, embedder, store, about
         self._index: Index | None = None
+
+    @cached_property
+    def thresholds(self) -> Thresholds | None:
+        """Those of the model folder (`lookalike calibrate`), read once; None where it was not calibrated.
+
+        Raises UserError where they are damaged or of another model.
+        """
+        return self.embedder.thresholds()
 
     @classmethod
     def create(cls, folder: str | Path, model: Embedder | str | Path) -> Gallery:
@@ -147,15 +162,23 @@ class Gallery:
         told = [(names[new[position]], reason) for position, reason in broken.items()]
         return Added(len(added), known, told)
 
-    def search(self, picture: Any, k: int = 5) -> list[Answer]:
-        """The k nearest enrolled pictures, nearest first."""
-        return self.search_many([picture], k)[0]
+    def search(
+        self, picture: Any, k: int = 5, *, threshold: float | None = None, min_score: float | None = None
+    ) -> list[Answer]:
+        """The k nearest enrolled pictures, nearest first.
+
+        threshold: `same` from this similarity on, else `unknown`, whatever was calibrated.
+        min_score: leave out those that are less alike than that.
+        """
+        return self.search_many([picture], k, threshold=threshold, min_score=min_score)[0]
 
     def search_many(
         self,
         pictures: Sequence[Any],
         k: int = 5,
         *,
+        threshold: float | None = None,
+        min_score: float | None = None,
         progress: bool = False,
         on_broken: Callable[[int, BrokenImage], None] | None = None,
     ) -> list[list[Answer]]:
@@ -164,9 +187,18 @@ class Gallery:
         With `on_broken`, broken ones are told there and left out.
         """
         vectors = self.embedder.encode(pictures, progress=progress, on_broken=on_broken)
-        return self.search_vectors(vectors, k) if len(vectors) else []
+        if not len(vectors):
+            return []
+        return self.search_vectors(vectors, k, threshold=threshold, min_score=min_score)
 
-    def search_vectors(self, vectors: NDArray[Any], k: int = 5) -> list[list[Answer]]:
+    def search_vectors(
+        self,
+        vectors: NDArray[Any],
+        k: int = 5,
+        *,
+        threshold: float | None = None,
+        min_score: float | None = None,
+    ) -> list[list[Answer]]:
         """`search` for vectors that `Embedder.encode` gave."""
         if k < 1:
             raise UserError(f"k is {k}; it must be at least 1")
@@ -175,14 +207,30 @@ class Gallery:
             raise UserError(f"{self.folder} is empty; enrol pictures with 'gallery add'")
         scores, ids = index.search(vectors, k)
         described = self.store.describe(sorted(set(ids.ravel().tolist())))
-        return [
+        found = [
             [
                 Answer(described[i][1], float(score), described[i][0], int(i))
                 for i, score in zip(row_ids.tolist(), row_scores.tolist(), strict=True)
-                if i in described
+                if i in described and (min_score is None or score >= min_score)
             ]
             for row_ids, row_scores in zip(ids, scores, strict=True)
         ]
+        if threshold is None and self.thresholds is not None:
+            warning = self.thresholds.growth_warning(index.faiss.ntotal)
+            if warning:
+                warn_once(warning)
+        return [self._judged(answers, threshold) for answers in found]
+
+    def _judged(self, answers: list[Answer], threshold: float | None) -> list[Answer]:
+        """The answers to one query with their verdicts."""
+        if threshold is not None:
+            bounds = Bounds(threshold, threshold)
+            verdicts = judged([(each.label, each.score) for each in answers], lambda _: bounds)
+        elif self.thresholds is not None:
+            verdicts = judged([(each.label, each.score) for each in answers], self.thresholds.of)
+        else:
+            return answers
+        return [replace(each, verdict=verdict) for each, verdict in zip(answers, verdicts, strict=True)]
 
     def index(self) -> Index:
         """The search index; made from the store when there is none, or when it is older than the store."""

@@ -37,7 +37,7 @@ def test_create_add_info_search(command: Command, model: Path, pictures: Path, t
     assert first["query"] == str(root / "class 2" / "0.png")
     assert first["answers"][0] == {
         "label": label, "score": pytest.approx(1.0, abs=1e-5), "path": str(root / "class 2" / "0.png"),
-        "id": first["answers"][0]["id"],
+        "id": first["answers"][0]["id"], "verdict": None,
     }  # fmt: skip
     assert [len(each["answers"]) for each in (first, second)] == [2, 2]
     text = command("search", gallery, root / "class 2" / "0.png", "-k", "1").out.splitlines()

@@ -111,6 +111,7 @@ def test_an_operating_point_against_a_loop() -> None:
         assert point.threshold_interval[0] <= point.threshold <= point.threshold_interval[1]
         # chosen on other pictures, the threshold may accept more than the rate that was wanted
         assert point.false_accept_interval[1] > rate
+        assert point.expected_false_accept_rate > point.false_accept_rate
     assert OperatingPoint.find(scores, 0.2, resamples=200) == point
     assert OperatingPoint.find(scores, 0.2, resamples=200, seed=1) != point
 
@@ -144,7 +145,7 @@ def test_the_share_that_is_promised_is_kept_on_other_classes() -> None:
     interval about as often as it says. An interval over pictures would be far too narrow.
     """
     rng = np.random.default_rng(5)
-    inside = 0
+    inside, true, expected = 0, [], []
     for _ in range(120):
         # the best wrong score of a picture: how near its class has a look-alike, and chance
         labels = np.repeat(np.arange(40), 8)
@@ -152,8 +153,11 @@ def test_the_share_that_is_promised_is_kept_on_other_classes() -> None:
         scores = OpenSetScores(labels, other + 1, other, np.zeros(320, np.int64))
         point = OperatingPoint.find(scores, 0.1, resamples=100)
         truth = 0.5 * math.erfc(point.threshold / math.sqrt(1.25) / math.sqrt(2))
+        true.append(truth)
+        expected.append(point.expected_false_accept_rate)
         inside += point.false_accept_interval[0] <= truth <= point.false_accept_interval[1]
     assert 0.85 <= inside / 120 <= 0.99
+    assert 0.1 < np.mean(true) < np.mean(expected) < 1.3 * np.mean(true)
 
 
 def test_thresholds_by_class_against_a_loop() -> None:

@@ -1,0 +1,109 @@
+"""calibrate, and the verdicts of search."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Command
+
+
+@pytest.fixture
+def model(trained: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained / "inference", tmp_path / "model"))
+
+
+def test_calibrate_then_search(command: Command, model: Path, pictures: Path, tmp_path: Path) -> None:
+    root = pictures / "pictures"
+    words = ("calibrate", model, root, "--false-accept-rate", "0.05")
+    tried = command(*words, "--dry-run", "--json").json()
+    assert not tried["stored"]
+    assert not (model / "thresholds.json").exists()
+    told = command(*words)
+    assert told.code == 0, told.err
+    lines = told.out.splitlines()
+    assert lines[0].startswith("72 pictures of 9 classes, searched among 72 of 9;")
+    assert [line.split()[0] for line in lines[3:6]] == ["same", "unsure", "unknown"]
+    assert lines[3].split()[1] == f"{tried['same']['threshold']:.4f}"
+    assert f"stored in {model}" in lines[-1]
+    assert "9 classes are few" in told.err
+    stored = json.loads((model / "thresholds.json").read_text(encoding="utf-8"))
+    assert stored == {key: value for key, value in tried.items() if key != "stored"}
+
+    gallery = tmp_path / "g"
+    enrolled = [root / f"class {number}" for number in range(8)]
+    assert command("gallery", "create", gallery, "--model", model, *enrolled).code == 0
+    known, unknown = root / "class 3" / "0.png", root / "class 8" / "0.png"
+    for path, answers in (
+        (each["query"], each["answers"])
+        for each in command("search", gallery, known, unknown, "-k", "8", "--json").json()["results"]
+    ):
+        worst = "same"
+        for each in answers:
+            bounds = stored["classes"].get(each["label"], stored["rest"])
+            better = (each["score"] >= bounds["unsure"]) + (each["score"] >= bounds["same"])
+            worst = min(worst, ["unknown", "unsure", "same"][better], key=["unknown", "unsure", "same"].index)
+            assert each["verdict"] == worst
+        if path == str(known):
+            assert answers[0]["verdict"] == "same"
+    line = command("search", gallery, known, "-k", "1").out.splitlines()[1]
+    assert line == f"  1.0000  same     class 3  {known}"
+
+    score = command("search", gallery, unknown, "-k", "1", "--json").json()["results"][0]["answers"][0][
+        "score"
+    ]
+    for threshold, verdict in ((score - 1e-4, "same"), (score + 1e-4, "unknown")):
+        found = command("search", gallery, unknown, "--threshold", str(threshold), "--json").json()
+        assert found["results"][0]["answers"][0]["verdict"] == verdict
+    found = command("search", gallery, unknown, "--min-score", str(score + 1e-4), "--json").json()
+    assert found["results"][0]["answers"] == []
+    assert "--threshold is nan" in command("search", gallery, unknown, "--threshold", "nan").sentence()
+
+    stored["fingerprint"] = "0" * 64
+    (model / "thresholds.json").write_text(json.dumps(stored), encoding="utf-8")
+    assert "was made with another model" in command("search", gallery, known).sentence()
+    assert command("search", gallery, known, "--threshold", "0.5").code == 0  # they are not asked for
+
+
+def test_a_small_calibration_is_told_by_a_large_gallery(
+    command: Command, model: Path, pictures: Path, tmp_path: Path
+) -> None:
+    root, lists = pictures / "pictures", ("--root", pictures / "pictures")
+    found = command(
+        "calibrate", model, "--list", pictures / "query.txt", "--gallery-list", pictures / "gallery.txt",
+        *lists, "--false-accept-rate", "0.2", "--json",
+    ).json()  # fmt: skip
+    assert (found["validation"]["queries"], found["validation"]["gallery"]) == (9, 15)
+    assert (found["same"]["supported"], found["unsure"]["wanted"]) == (True, 0.5)
+    gallery = tmp_path / "g"
+    assert command("gallery", "create", gallery, "--model", model, root).code == 0
+    told = command("search", gallery, root / "class 3" / "0.png")
+    assert told.code == 0
+    assert "found with a gallery of 15 pictures and this one has 72" in told.err
+    assert "up to 5 times as often" in told.err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((), "name pictures or folders"),
+        (("{root}", "--list", "{root}/../query.txt"), "not both"),
+        (("{root}/class 1",), "all of these 8 are of 'class 1'"),
+        (("{root}/class 1/0.png", "{root}/class 2/0.png"), "each of these 2 has one"),
+        (("{root}", "--false-accept-rate", "0"), "rates must be above 0"),
+        (("{root}", "--unsure-rate", "0.001"), "not below the false-accept rate"),
+        (
+            ("--list", "{root}/../query.txt", "--gallery-list", "{root}/../train.txt", "--root", "{root}"),
+            "labels",
+        ),
+    ],
+)
+def test_what_cannot_be_calibrated_says_so(
+    command: Command, model: Path, pictures: Path, words: tuple[str, ...], told: str
+) -> None:
+    given = [word.format(root=pictures / "pictures") for word in words]
+    assert told in command("calibrate", model, *given).sentence()
+    assert not (model / "thresholds.json").exists()
