@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -40,11 +41,13 @@ def evaluate(
     ] = None,
     query: Annotated[
         str | None,
-        typer.Option("--query", help="List of the query pictures for --model: path label [camera]."),
+        typer.Option("--query", help="Pictures for --model: a list (path label [camera]), or class folders."),
     ] = None,
     gallery: Annotated[
         str | None,
-        typer.Option("--gallery", help="Vectors, or list, of the gallery (default: the queries themselves)."),
+        typer.Option(
+            "--gallery", help="Vectors or pictures of the gallery (default: the queries themselves)."
+        ),
     ] = None,
     list_file: Annotated[
         str | None,
@@ -100,12 +103,15 @@ def evaluate(
         "--require-gpu": require_gpu or None,
     }  # fmt: skip
     from lookalike.evaluation import Evaluation, build_metrics, score_features
-    from lookalike.evaluation.metrics import metrics_named
+    from lookalike.evaluation.metrics import check_of_the_reference, metrics_named
 
     default = metrics_named(_DEFAULT.split(","))
     asked = metrics_named(metrics.replace(" ", "").split(",")) if metrics else None
     tables = bool(csv or per_class_csv)
     options: dict[str, Any] = {"top_k": 1} if tables else {}
+    for name, file in (("--csv", csv), ("--per-class-csv", per_class_csv)):
+        if file is not None and Path(file).is_dir():
+            raise UserError(f"{name} {file} is a folder")
     if features is not None:
         _only(given, "--features", "--gallery", "--list", "--gallery-list", "--root", "--bits", "--normalize")
         from lookalike.cli.scored_sets import sets_of_files
@@ -141,6 +147,8 @@ def evaluate(
             "--per-class-csv": per_class_csv,
         }
         _check_recipe(recipe, [name for name, value in wanted.items() if value])
+        if asked and recipe.global_.reference_behaviour:
+            check_of_the_reference(asked)
         from lookalike.training import evaluate as run
 
         if asked:

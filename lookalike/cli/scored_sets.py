@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lookalike.cli.pictures import listed_pictures
+from lookalike.cli.pictures import find_pictures, folder_labels, listed_pictures
 from lookalike.core.errors import UserError
 from lookalike.evaluation import FeatureSet
 from lookalike.evaluation.feature_files import feature_sets
@@ -59,7 +59,9 @@ def sets_of_lists(
     batch_size: int,
     cache: str | None,
 ) -> tuple[FeatureSet, FeatureSet]:
-    """The sets of one or two list files, embedded with a model folder."""
+    """The sets of one or two list files, or of folders with a folder for each class, embedded with a model
+    folder.
+    """
     chosen = [_of_list(name, root) for name in (query, gallery) if name is not None]
     return _embedded(model, chosen, normalize, batch_size, cache)
 
@@ -77,6 +79,9 @@ def sets_of_recipe(
 
 
 def _of_list(name: str, root: str | None) -> _Listed:
+    if Path(name).is_dir():
+        paths = find_pictures([name])
+        return _Listed(paths, np.array(folder_labels(paths)), None, name)
     pictures = listed_pictures(name, root)
     cameras = None if pictures.cameras is None else np.array(pictures.cameras, np.int64)
     return _Listed(pictures.paths, numbers_or_text(pictures.labels or []), cameras, name)

@@ -179,8 +179,19 @@ def build_accuracies(
     return chosen or [top_k_accuracy()]
 
 
-OF_THE_REFERENCE = ("Recallk", "Precisionk", "mAP", "mINP")
-"""The metrics of a search that the reference has."""
+_OF_THE_REFERENCE = ("recall@", "precision@", "mAP", "mINP")
+
+
+def check_of_the_reference(specs: Sequence[MetricSpec]) -> None:
+    """Raise UserError for figures that the reference does not have, so that `reference_behaviour` cannot give
+    them.
+    """
+    for name in figures_of(specs).values():
+        if parse_metric(name).family not in _OF_THE_REFERENCE:
+            raise UserError(
+                f"the reference has no '{name}', so Global.reference_behaviour cannot give it (it has "
+                "recall@k, precision@k, mAP, mINP)"
+            )
 
 
 def check_metrics(components: Sequence[Any] | None, mode: str, reference_behaviour: bool = False) -> None:
@@ -192,13 +203,9 @@ def check_metrics(components: Sequence[Any] | None, mode: str, reference_behavio
     if mode == "classification":
         build_accuracies(components)
     elif mode == "retrieval":
-        build_metrics(components)
-        for named, _ in _built(components, "Metric.Eval") if reference_behaviour else ():
-            if metrics.entry(named.name).name not in OF_THE_REFERENCE:
-                raise named.place.error(
-                    f"the reference has no metric {named.name}, so Global.reference_behaviour cannot give "
-                    f"its figure (there are: {', '.join(OF_THE_REFERENCE)})"
-                )
+        specs = build_metrics(components)
+        if reference_behaviour:
+            check_of_the_reference(specs)
     else:
         for named, _ in _built(components, "Metric.Eval"):
             warn_once(f"{named.place.prefix}{named.name} has no effect: eval_mode {mode} has its own figures")

@@ -74,6 +74,18 @@ def test_embed_then_eval(command: Command, model: Path, pictures: Path, lists: t
     assert list(only["metrics"]) == ["mAP", "recall2"]
 
 
+def test_folders_of_classes(command: Command, model: Path, pictures: Path, tmp_path: Path) -> None:
+    listed = [f"class {number}/{picture}.png\t{number}" for number in range(9) for picture in range(8)]
+    (tmp_path / "list.txt").write_text("\n".join(listed), encoding="utf-8")
+    root = pictures / "pictures"
+    by_folder = command("eval", "--model", model, "--query", root, "--json").json()
+    by_list = command(
+        "eval", "--model", model, "--query", tmp_path / "list.txt", "--root", root, "--json"
+    ).json()
+    assert by_folder["metrics"] == by_list["metrics"]
+    assert by_folder["queries"] == by_folder["gallery"] == 72
+
+
 def test_a_model_folder_on_the_sets_of_a_recipe(
     command: Command, model: Path, lists: tuple, recipe_file: Path, checkpoint: Path
 ) -> None:
@@ -185,6 +197,7 @@ def test_vectors_are_kept_for_the_next_time(
         (("--features", "gone.npz"), "gone.npz: there is no such file"),
         (("--features", "v.npz", "--metrics", "recal@1"), "unknown metric 'recal@1'"),
         (("--features", "v.npz", "--root", "."), "name a list too"),
+        (("--features", "v.npz", "--csv", "."), "--csv . is a folder"),
         (("--features", "v.npz", "--gallery-list", "a"), "name that file too"),
     ],
 )
