@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import importlib
 import pkgutil
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -77,10 +78,15 @@ def test_rank_is_a_stable_sort(seed: int, queries: int, size: int, k: int, binar
         top = rank(query, gallery, k, binary=binary)
         without = rank(query, gallery, k, exclude_self=positions, binary=binary)
         among_others = rank(gallery, k=k, binary=binary)
+        # the processor stands in for an accelerator
+        patch.setattr("lookalike.retrieval.functions.accelerator_of", lambda *_: torch.device("cpu"))
+        there = rank(query, gallery, k, exclude_self=positions, binary=binary)
     assert (top.indices.tolist(), top.similarities.tolist()) == ranked_by_sorting(similarities, k)
     assert (without.indices.tolist(), without.similarities.tolist()) == ranked_by_sorting(
         similarities, k, positions
     )
+    np.testing.assert_array_equal(there.indices, without.indices)
+    np.testing.assert_array_equal(there.similarities, without.similarities)
     assert (among_others.indices.tolist(), among_others.similarities.tolist()) == ranked_by_sorting(
         gallery @ gallery.T, k, list(range(size))
     )
@@ -91,6 +97,15 @@ def test_rank_takes_tensors_and_half_precision() -> None:
     expected = rank(query, gallery, 4).indices.tolist()
     assert rank(torch.from_numpy(query), torch.from_numpy(gallery).bfloat16(), 4).indices.tolist() == expected
     assert rank(query.astype(np.float16), gallery, 4).indices.tolist() == expected
+
+
+def test_memory_of_rank_is_that_of_the_budget() -> None:
+    features = np.random.default_rng(8).normal(size=(1000, 8)).astype(np.float32)
+    tracemalloc.start()
+    rank(features, k=5, memory_budget=2**18)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**20  # all similarities at once are 4 MB
 
 
 @pytest.mark.parametrize(("name", "function", "options"), FUNCTIONS)
