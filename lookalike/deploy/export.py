@@ -24,7 +24,7 @@ from lookalike.deploy.preprocessing import recipe_preprocess
 from lookalike.deploy.runtime import OnnxRuntime
 from lookalike.model import RecModel, build_rec_model, load_weights
 from lookalike.model.slim.quantisation import without_rounding
-from lookalike.recipe import Recipe, require_paths
+from lookalike.recipe import Recipe, require_paths, warn_where_trained_otherwise
 
 PARITY = 1e-4
 """Largest difference allowed between the exported graph and the PyTorch model, relative to the largest
@@ -90,8 +90,10 @@ def trained_model(recipe: Recipe, key: str, watched: Sequence[str] = ()) -> RecM
     """The model of a recipe with its weights; all that the output `key` needs must be among them.
 
     Of a DistillationModel it is the student, whose weights may stand alone or among those of all models.
-    `watched` are layers that will be looked at.
+    `watched` are layers that will be looked at. Warns where the recipe beside the weights makes other
+    features.
     """
+    warn_where_trained_otherwise(recipe, with_head=key == "logits", more=_different_preprocessing)
     weights, reference = recipe.weights, recipe.global_.reference_behaviour
     model = build_rec_model(recipe.network, reference, pretrained=not weights, watched=watched).eval()
     if weights:
@@ -99,6 +101,15 @@ def trained_model(recipe: Recipe, key: str, watched: Sequence[str] = ()) -> RecM
         among = recipe.student if recipe.is_distillation else "Student"
         load_weights(model, weights, parts.get(key, ("backbone", "neck")), among)
     return model
+
+
+def _different_preprocessing(trained: Recipe, recipe: Recipe) -> list[str]:
+    try:
+        before = recipe_preprocess(trained)
+    except UserError:  # it was trained without an evaluation
+        return []
+    same = before.to_json() == recipe_preprocess(recipe).to_json()
+    return [] if same else ["transform_ops (of RecPreProcess or the evaluation)"]
 
 
 def figures_of_checkpoint(weights: str) -> dict[str, float] | None:

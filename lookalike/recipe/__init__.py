@@ -1,5 +1,6 @@
 """Schema of a recipe; reading YAML with line numbers; `-o` overrides; JSON schema for editors."""
 
+from lookalike.recipe.comparing import different_keys, warn_where_trained_otherwise
 from lookalike.recipe.finding import describe_recipe, find_recipe, list_recipes, shipped_folder
 from lookalike.recipe.global_keys import Global
 from lookalike.recipe.loading import load_recipe
@@ -14,6 +15,7 @@ __all__ = [
     "Recipe",
     "apply_overrides",
     "describe_recipe",
+    "different_keys",
     "find_recipe",
     "json_schema",
     "list_recipes",
@@ -22,4 +24,5 @@ __all__ = [
     "reject_spaces",
     "require_paths",
     "shipped_folder",
+    "warn_where_trained_otherwise",
 ]

@@ -35,7 +35,7 @@ from lookalike.core import process
 from lookalike.core.errors import LookalikeError, UserError
 from lookalike.core.files import atomic_folder, recover_folder, write_json
 from lookalike.model.slim.structure import metadata_of
-from lookalike.recipe import Recipe, load_recipe
+from lookalike.recipe import Recipe, different_keys, load_recipe
 
 T = TypeVar("T")
 
@@ -176,20 +176,8 @@ def changed_keys(folder: Path, recipe: Recipe) -> list[str]:
     if not file.is_file():
         return []
     expected = {"Global.checkpoints", "Global.output_dir", "Global.epochs", "Global.pretrained_model"}
-    before, now = _flat(load_recipe(file).to_dict()), _flat(recipe.to_dict())
-    return sorted(
-        key for key in before.keys() | now.keys() if before.get(key) != now.get(key) and key not in expected
-    )
-
-
-def _flat(values: Any, path: str = "") -> dict[str, Any]:
-    if isinstance(values, dict) and values:
-        return {
-            k: v
-            for key, value in values.items()
-            for k, v in _flat(value, f"{path}.{key}" if path else key).items()
-        }
-    return {path: values}
+    found = different_keys(load_recipe(file).to_dict(), recipe.to_dict())
+    return [key for key in found if key not in expected]
 
 
 def load_checkpoint(

@@ -25,7 +25,7 @@ from lookalike.evaluation.features import Encode
 from lookalike.images import Preprocess
 from lookalike.loss import build_loss
 from lookalike.model import DistillationModel, Model
-from lookalike.recipe import Recipe, require_paths
+from lookalike.recipe import Recipe, require_paths, warn_where_trained_otherwise
 from lookalike.training.assembly import assemble_model, prepare_process
 from lookalike.training.benchmark import Benchmark, build_benchmark, training_records
 from lookalike.training.distributed import process_group
@@ -172,5 +172,6 @@ def evaluate(recipe: Recipe, **options: Any) -> Scored:
         if benchmark is None:
             raise UserError(f"{recipe.name}: there is no DataLoader.Eval, nothing to score on")
         head = ("head",) if recipe.global_.eval_mode == "classification" else ()
+        warn_where_trained_otherwise(recipe, with_head=bool(head))
         model = assemble_model(recipe, device, recipe.weights, required=("backbone", "neck", *head))
         return score(model, recipe, benchmark, device, **options)

@@ -16,7 +16,7 @@ from lookalike import Embedder, ModelFolder, Recipe, export
 from lookalike.core.errors import LookalikeError, UserError
 from lookalike.core.files import sha256
 from lookalike.deploy import export as export_module
-from lookalike.deploy.export import deployed_module
+from lookalike.deploy.export import deployed_module, trained_model
 from lookalike.deploy.runtime import OnnxRuntime
 from lookalike.model import build_backbone, build_model, load_weights
 from tests.tiny import SIDE, TRAIN_CLASSES, recipe_values
@@ -108,6 +108,31 @@ def test_what_is_exported(
     assert found.shape == (3, size)
     torch.testing.assert_close(found, expected[kind])
     assert model.head is not None  # the model itself is as it was
+
+
+def test_what_differs_from_the_recipe_of_the_weights_is_told(
+    pictures: Path, tmp_path: Path, trained: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("WARNING", logger="lookalike")
+    weights = trained / "RecModel" / "best_model"
+    values = values_of(pictures, tmp_path, weights, epochs=99, seed=5)
+    values["Arch"]["Head"]["margin"] = 0.2
+    values["Arch"]["Backbone"]["pretrained"] = False
+    trained_model(Recipe.from_dict(values), "features")
+    assert caplog.messages == []
+    values["Global"]["feature_normalize"] = False
+    values["DataLoader"]["Eval"]["Query"]["dataset"]["transform_ops"][1]["NormalizeImage"]["mean"] = [0.4] * 3
+    values["Arch"]["Neck"] = {**values["Arch"]["Neck"], "bias_attr": {"learning_rate": 2}}
+    trained_model(Recipe.from_dict(values), "logits")
+    assert caplog.messages == [
+        f"{weights} was trained with other values of Arch.Head.margin, Arch.Neck.bias_attr.learning_rate, "
+        "Global.feature_normalize, transform_ops (of RecPreProcess or the evaluation)"
+    ]
+    (tmp_path / "recipe.yaml").write_text("Arch: [", encoding="utf-8")
+    (tmp_path / "model.safetensors").write_bytes((weights / "model.safetensors").read_bytes())
+    values["Global"]["pretrained_model"] = str(tmp_path)
+    trained_model(Recipe.from_dict(values), "features")
+    assert "the recipe it was trained with cannot be compared: " in caplog.messages[-1]
 
 
 def test_an_output_the_model_does_not_have_is_one_sentence(
