@@ -38,8 +38,8 @@ def feature_sets(
     for table in filter(None, (query, gallery)):
         if table.labels is None:
             raise UserError(
-                f"{table.origin}: it says no labels, so nothing can be scored; 'lookalike embed' writes them "
-                "where pictures come from a --list or with --folder-labels"
+                f"{table.origin} says no labels, so nothing can be scored: a list of its rows may (--list, "
+                "--gallery-list); 'lookalike embed' writes labels of a --list, or with --folder-labels"
             )
     if gallery is None:
         found = _set(query, query.labels, query.cameras, normalize, broken)

@@ -194,6 +194,15 @@ def test_a_deploy_yaml_of_the_reference(
     bits = command("embed", "-c", file, some[0], "--json").json()["vectors"][0]["vector"]
     expected = np.packbits(Embedder(model).encode(some[0])[0] > 0)
     assert bits == expected.tolist()
+    out = tmp_path / "codes.npz"
+    assert command("embed", "-c", file, "--folder-labels", "--out", out).code == 0
+    with np.load(out) as arrays:
+        assert (arrays["vectors"].shape, arrays["vectors"].dtype, int(arrays["bits"])) == (
+            (8, 2),
+            np.uint8,
+            16,
+        )
+    assert command("eval", "--features", out, "--json").json()["metrics"]["mAP"] == 1.0  # one class
     sentence = command("embed", "-c", file, "-o", "RecPostProcess.Binarize.method=sgin").sentence()
     assert "RecPostProcess.Binarize.method: must be one of 'round' or 'sign', got 'sgin'" in sentence
 

@@ -49,7 +49,7 @@ def test_a_picture_of_no_known_class_is_a_distractor() -> None:
         query.features, each_alone, query.features, each_alone, metrics=["mAP"], exclude_self=True
     )
     assert found.metrics["mAP"] == expected["mAP"]
-    with pytest.raises(UserError, match=r"v.npz: it says no labels"):
+    with pytest.raises(UserError, match=r"v.npz says no labels"):
         feature_sets(FeatureTable(VECTORS, origin="v.npz"))
 
 
