@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -97,6 +98,10 @@ def _enrol(gallery: object, pictures: Pictures, json: bool) -> None:
 
     assert isinstance(gallery, Gallery)
     added = gallery.add(pictures.paths, pictures.labels or [], progress=True)
+    for each in added.conflicts:
+        logger.warning(
+            f"{each.path} is enrolled as '{each.enrolled_as}' and stays so; '{each.label}' was not taken"
+        )
     for path, reason in added.broken:
         logger.warning(f"left out: {path}: {reason}")
     if added.broken and len(added.broken) == len(pictures.paths):
@@ -106,7 +111,11 @@ def _enrol(gallery: object, pictures: Pictures, json: bool) -> None:
         )
     told = gallery.info()
     known = f", {len(added.known)} were enrolled already" if added.known else ""
+    if added.conflicts:
+        known += f" ({len(added.conflicts)} under another label)"
     broken = f", {len(added.broken)} are broken" if added.broken else ""
     held = f"{told['pictures']} pictures of {told['labels']} labels"
     text = f"{gallery.folder}: {added.added} enrolled{known}{broken}; {held}"
-    answer({"added": added.added, "known": added.known, "broken": added.broken, **told}, json, text)
+    did = {"added": added.added, "known": added.known, "broken": added.broken}
+    did["conflicts"] = [asdict(each) for each in added.conflicts]
+    answer({**did, **told}, json, text)

@@ -41,13 +41,23 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Conflict:
+    """A picture that was to be enrolled under `label`, and stays under another: `enrolled_as`."""
+
+    path: str
+    enrolled_as: str
+    label: str
+
+
+@dataclass(frozen=True)
 class Added:
     """What `add` did: how many were enrolled, which were enrolled before (or named twice), which are broken
-    (path, reason)."""
+    (path, reason), and which of those that were enrolled before were given another label now."""
 
     added: int
     known: list[str]
     broken: list[tuple[str, str]]
+    conflicts: list[Conflict]
 
 
 class Gallery:
@@ -131,19 +141,19 @@ class Gallery:
         progress: bool = False,
         batch_size: int = 32,
     ) -> Added:
-        """Enrol pictures under labels. Pictures whose path is enrolled already are left out, and so are
-        broken ones.
+        """Enrol pictures under labels. Pictures whose path is enrolled already are left out, also where their
+        label is another now, and so are broken ones.
 
         Raises UserError when the two lists differ in length.
         """
         if len(pictures) != len(labels):
             raise UserError(f"{len(pictures)} pictures but {len(labels)} labels")
         names = [_name(picture) for picture in pictures]
-        enrolled = self.store.known_paths([name for name in names if name])
-        new, known = [], []
+        enrolled = set(self.store.known_paths([name for name in names if name]))
+        new, left_out = [], []
         for position, name in enumerate(names):
             if name in enrolled:
-                known.append(name)
+                left_out.append(position)
             else:
                 new.append(position)
                 enrolled.update([name] if name else [])
@@ -158,9 +168,17 @@ class Gallery:
         added = (
             self.store.add([names[i] for i in kept], [str(labels[i]) for i in kept], vectors) if kept else []
         )
-        known += [names[kept[position]] for position in sorted(set(range(len(kept))) - set(added))]
+        # those that another process enrolled meanwhile
+        left_out += [kept[position] for position in sorted(set(range(len(kept))) - set(added))]
+        known = [names[position] for position in left_out]
+        stays = self.store.known_paths(known)
+        conflicts = [
+            Conflict(names[i], stays[names[i]], str(labels[i]))
+            for i in left_out
+            if stays.get(names[i], str(labels[i])) != str(labels[i])
+        ]
         told = [(names[new[position]], reason) for position, reason in broken.items()]
-        return Added(len(added), known, told)
+        return Added(len(added), known, told, conflicts)
 
     def search(
         self, picture: Any, k: int = 5, *, threshold: float | None = None, min_score: float | None = None

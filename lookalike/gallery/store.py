@@ -151,16 +151,15 @@ class Store:
                     found[row[0]] = (row[1], row[2])
         return found
 
-    def known_paths(self, paths: Sequence[str]) -> set[str]:
-        """Those of the paths that are enrolled already."""
-        known: set[str] = set()
+    def known_paths(self, paths: Sequence[str]) -> dict[str, str]:
+        """Those of the paths that are enrolled already, and their labels."""
+        known: dict[str, str] = {}
         with self._reading() as connection:
             for start in range(0, len(paths), 500):
                 some = list(paths[start : start + 500])
                 marks = ",".join("?" * len(some))
                 known.update(
-                    r[0]
-                    for r in connection.execute(f"SELECT path FROM pictures WHERE path IN ({marks})", some)
+                    connection.execute(f"SELECT path, label FROM pictures WHERE path IN ({marks})", some)
                 )
         return known
 

@@ -26,6 +26,12 @@ def test_create_add_info_search(command: Command, model: Path, pictures: Path, t
         "gallery", "add", gallery, root / "class 0", root / "class 2", "--label", label, "--json"
     ).json()
     assert (added["added"], len(added["known"])) == (8, 8)
+    assert added["conflicts"][0] == {
+        "path": str(root / "class 0" / "0.png"), "enrolled_as": "class 0", "label": label,
+    }  # fmt: skip
+    again = command("gallery", "add", gallery, root / "class 0" / "0.png", "--label", label)
+    assert f"0.png is enrolled as 'class 0' and stays so; '{label}' was not taken" in again.err
+    assert "0 enrolled, 1 were enrolled already (1 under another label); 24 pictures" in again.out
     told = command("gallery", "info", gallery)
     assert told.out.startswith("24 pictures of 3 labels, 16 numbers each")
     assert command("gallery", "info", gallery, "--json").json()["counts"][label] == 8

@@ -10,6 +10,7 @@ import pytest
 
 from lookalike import Embedder, Gallery
 from lookalike.core.errors import UserError
+from lookalike.gallery import Conflict
 from lookalike.gallery.store import Store
 
 
@@ -62,6 +63,8 @@ def test_add_tells_what_it_left_out(gallery: Gallery, paths: list[str], tmp_path
     told = gallery.add([paths[0], new, str(broken), new, paths[41]], ["a", "b", "c", "d", "e"])
     assert (told.added, told.known) == (2, [paths[0], new])
     assert [path for path, _ in told.broken] == [str(broken)]
+    assert told.conflicts == [Conflict(paths[0], "class 0", "a"), Conflict(new, "b", "d")]
+    assert gallery.add([paths[0], new], ["class 0", "b"]).conflicts == []
     assert gallery.info()["pictures"] == 42
     assert gallery.search(new, k=1)[0].label == "b"
     assert gallery.add([], []).added == 0
