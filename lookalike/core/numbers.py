@@ -7,7 +7,7 @@ import operator
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -51,3 +51,6 @@ def _coerce(value: object) -> object:
 
 Number = Annotated[float, BeforeValidator(_coerce)]
 """A float argument that may also be written as an expression such as `1.0/255.0`."""
+
+Positive = Annotated[Number, Field(gt=0)]
+"""A `Number` above 0: what divides, or what scales and must not turn the order round."""

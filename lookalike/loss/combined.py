@@ -12,6 +12,7 @@ from lookalike.core.component import Component, Place, SectionList
 from lookalike.core.errors import UserError
 from lookalike.core.numbers import parse_number
 from lookalike.loss.base import Term
+from lookalike.loss.distillation.pair import pair_losses
 from lookalike.loss.metric_learning_library import PREFIX, LibraryLoss
 from lookalike.loss.registries import losses
 
@@ -97,6 +98,13 @@ def build_loss(section: Sequence[Any] | None, reference_behaviour: bool = False)
 def _build_term(component: Component, reference_behaviour: bool) -> Term:
     if component.name.startswith(PREFIX):
         return LibraryLoss(component)
+    if component.name not in losses and component.name in pair_losses:
+        own = f"Distillation{component.name}"
+        direct = f"{own}, or " if own in losses else ""
+        raise component.place.error(
+            f"{component.name} compares two models: here it stands as {direct}DistillationPairLoss with "
+            f"base_loss_name: {component.name}"
+        )
     return losses.build(component, also=("weight",), reference_behaviour=reference_behaviour)
 
 

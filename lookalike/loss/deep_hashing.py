@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lookalike.core.numbers import Number
+from lookalike.core.numbers import Number, Positive
 from lookalike.loss.base import Loss, Term, one_a_sample, read_output
 from lookalike.loss.label_range import LabelRange
 from lookalike.loss.pairwise import same_label
@@ -119,7 +119,7 @@ class DCHLoss(Loss):
 
     output_key = "dchloss"
 
-    def __init__(self, gamma: Number = 20.0, _lambda: Number = 0.1, feature_from: str = "features") -> None:
+    def __init__(self, gamma: Positive = 20.0, _lambda: Number = 0.1, feature_from: str = "features") -> None:
         super().__init__(feature_from)
         self.gamma = gamma
         self.quantisation_weight = _lambda

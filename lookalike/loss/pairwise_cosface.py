@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lookalike.core.numbers import Number
+from lookalike.core.numbers import Number, Positive
 from lookalike.loss.base import Loss
 from lookalike.loss.pairwise import same_label, unit_rows
 from lookalike.loss.registries import losses
@@ -29,7 +29,7 @@ class PairwiseCosface(Loss):
 
     output_key = "PairwiseCosface"
 
-    def __init__(self, margin: Number = 0.35, gamma: Number = 64.0, feature_from: str = "features") -> None:
+    def __init__(self, margin: Number = 0.35, gamma: Positive = 64.0, feature_from: str = "features") -> None:
         super().__init__(feature_from)
         self.margin = margin
         self.gamma = gamma

@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lookalike.core.errors import UserError
-from lookalike.core.numbers import Number
+from lookalike.core.numbers import Positive
 from lookalike.loss.base import Term, in_full_precision, one_a_sample, read_batch, read_output
 from lookalike.loss.pairwise import same_label
 from lookalike.loss.registries import losses
@@ -76,9 +76,9 @@ class SoftSupConLoss(Term):
 
     def __init__(
         self,
-        temperature: Number = 0.07,
+        temperature: Positive = 0.07,
         contrast_mode: Literal["all", "one"] = "all",
-        base_temperature: Number = 0.07,
+        base_temperature: Positive = 0.07,
         feature_from: str = "features",
     ) -> None:
         super().__init__()

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lookalike.core.numbers import Number
+from lookalike.core.numbers import Positive
 from lookalike.loss.base import Loss
 from lookalike.loss.pairwise import same_label, unit_rows
 from lookalike.loss.registries import losses
@@ -35,9 +35,9 @@ class SupConLoss(Loss):
 
     def __init__(
         self,
-        temperature: Number = 0.07,
+        temperature: Positive = 0.07,
         contrast_mode: Literal["all", "one"] = "all",
-        base_temperature: Number = 0.07,
+        base_temperature: Positive = 0.07,
         normalize_feature: bool = True,
         feature_from: str = "features",
     ) -> None:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lookalike.core.errors import UserError
-from lookalike.core.numbers import Number
+from lookalike.core.numbers import Number, Positive
 from lookalike.model.attributes import AttributeValue, parse_attribute, xavier_normal
 from lookalike.model.registries import heads
 
@@ -76,7 +76,7 @@ class ArcMargin(MarginHead):
         embedding_size: int,
         class_num: int,
         margin: Number = 0.5,
-        scale: Number = 80.0,
+        scale: Positive = 80.0,
         easy_margin: bool = False,
         weight_attr: AttributeValue = None,
     ) -> None:
@@ -109,7 +109,7 @@ class CosMargin(MarginHead):
         embedding_size: int,
         class_num: int,
         margin: Number = 0.35,
-        scale: Number = 64.0,
+        scale: Positive = 64.0,
         weight_attr: AttributeValue = None,
     ) -> None:
         super().__init__(embedding_size, class_num, weight_attr)
@@ -132,7 +132,7 @@ class CircleMargin(MarginHead):
         embedding_size: int,
         class_num: int,
         margin: Number,
-        scale: Number,
+        scale: Positive,
         weight_attr: AttributeValue = None,
     ) -> None:
         super().__init__(embedding_size, class_num, weight_attr)
@@ -172,7 +172,7 @@ class AdaMargin(nn.Module):
         class_num: int = 70722,
         m: Number = 0.4,
         h: Number = 0.333,
-        s: Number = 64.0,
+        s: Positive = 64.0,
         t_alpha: Number = 1.0,
         reference_behaviour: bool = False,
     ) -> None:

@@ -33,7 +33,7 @@ class Rule(ABC):
     - `no_weight_decay_name`: parts of parameter names, separated by spaces, that are not decayed;
       `one_dim_param_no_weight_decay`: nor are biases and norms.
     - `clip_norm`: the gradient of each tensor is scaled down to this norm, before the decay term is added
-      (the reference's).
+      (the reference's). `grad_clip` is an object there, which a recipe cannot hold: nothing is taken.
     - Ours: `clip_grad_norm` scales all gradients of the optimizer together to this global norm; `layer_decay`
       multiplies the rate with itself for each layer further from the head; `backbone_lr_multiplier`
       multiplies that of the backbone.
@@ -45,6 +45,7 @@ class Rule(ABC):
     one_dim_param_no_weight_decay: bool = False
     clip_norm: Number | None = None
     clip_grad_norm: Number | None = None
+    grad_clip: Any = None
     layer_decay: Number | None = None
     backbone_lr_multiplier: Number = 1.0
     reference_behaviour: bool = False
@@ -57,6 +58,11 @@ class Rule(ABC):
             value = getattr(self, argument)
             if value is not None and value <= 0:
                 raise UserError(f"Optimizer: {argument} must be above 0, got {value}")
+        if self.grad_clip is not None:
+            raise UserError(
+                f"Optimizer: grad_clip is an object in the reference, which a recipe cannot hold, got "
+                f"{self.grad_clip!r}: write clip_norm (each tensor) or clip_grad_norm (all together)"
+            )
 
     @abstractmethod
     def make(self, groups: Groups) -> torch.optim.Optimizer:

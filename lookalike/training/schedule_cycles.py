@@ -8,13 +8,20 @@ from typing import Literal
 
 from lookalike.core.errors import UserError
 from lookalike.core.numbers import Number
+from lookalike.core.registry import Swallowed
 from lookalike.training.schedule_base import SWALLOWED, Schedule, schedules
 
 
 @schedules.register(
     "Cyclic",
     "CyclicLR",
-    swallows={**SWALLOWED, "scale_mode": "it belongs to a scale function, which a recipe cannot hold"},
+    swallows={
+        **SWALLOWED,
+        "scale_fn": "a recipe cannot hold a function; `mode` chooses one",
+        "scale_mode": Swallowed(
+            "it belongs to a scale function, which a recipe cannot hold", (None, "cycle", "iterations")
+        ),
+    },
 )
 @dataclass(kw_only=True)
 class Cyclic(Schedule):

@@ -93,6 +93,14 @@ def test_errors_name_the_place() -> None:
     )
     with pytest.raises(UserError, match=r"Loss.Train\[1\].CEloss: unknown loss 'CEloss', did you mean 'CE"):
         build_loss(["CELoss", {"CEloss": {}}])
+    with pytest.raises(
+        UserError, match=r"\[0\].DMLLoss: DMLLoss compares .* as DistillationDMLLoss, or Dist"
+    ):
+        build_loss([{"DMLLoss": {}}])
+    with pytest.raises(
+        UserError, match=r"here it stands as DistillationPairLoss with base_loss_name: RKdAngle"
+    ):
+        build_loss(["RKdAngle"])
     with pytest.raises(UserError, match=r"Loss.Train\[0\].CELoss.weight: must be a number, got 'heavy'"):
         build_loss([{"CELoss": {"weight": "heavy"}}])
     with pytest.raises(UserError, match=r"Loss\.Train: expected a list of losses"):
@@ -134,3 +142,22 @@ def test_library_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     message = r"pml.TripletMarginLoss needs pytorch-metric-learning, .*pip install 'lookalike\[pml\]'"
     with pytest.raises(UserError, match=message):
         build_loss(["pml.TripletMarginLoss"])
+
+
+@pytest.mark.parametrize(
+    ("name", "argument"),
+    [
+        ("SupConLoss", "temperature"),
+        ("SupConLoss", "base_temperature"),
+        ("SoftSupConLoss", "temperature"),
+        ("PairwiseCosface", "gamma"),
+        ("DCHLoss", "gamma"),
+        ("DistillationKLDivLoss", "temperature"),
+        ("DistillationSKDLoss", "multiplier"),
+    ],
+)
+@pytest.mark.parametrize("value", [0, -1.5])
+def test_what_divides_or_scales_is_above_0(name: str, argument: str, value: float) -> None:
+    with pytest.raises(UserError) as told:
+        build_loss([{name: {argument: value}}])
+    assert str(told.value) == f"Loss.Train[0].{name}.{argument}: must be a number above 0, got {value}"

@@ -281,7 +281,14 @@ def test_without_gradient_nothing_moves() -> None:
     model.head.weight.requires_grad_(False)
     before = weights(model)
     optimizer = build(
-        section("Momentum", weight_decay=0.5, clip_norm=1.0, regularizer={"name": "L1", "coeff": 1}), model
+        section(
+            "Momentum",
+            weight_decay=0.5,
+            clip_norm=1.0,
+            grad_clip=None,
+            regularizer={"name": "L1", "coeff": 1},
+        ),
+        model,
     )
     assert "head.weight" not in groups_by_name(optimizer)
     optimizer.step()
@@ -365,6 +372,7 @@ def test_disabled_scaler() -> None:
         ),
         ({"name": "AdamW", "lr": 1, "regularizer": {"name": "L2", "coeff": 1}}, "takes no regularizer"),
         ({"name": "SGD", "lr": 1, "clip_norm": 0}, "clip_norm must be above 0"),
+        ({"name": "SGD", "lr": 1, "grad_clip": 2.0}, "grad_clip is an object .*, got 2.0: write clip_norm"),
     ],
 )
 def test_errors(given: Any, message: str) -> None:

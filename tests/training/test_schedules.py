@@ -130,6 +130,13 @@ def test_a_number_is_a_schedule(value: Any) -> None:
     assert build_schedule(value, epochs=3, steps_per_epoch=2).at(4) == pytest.approx(0.02)
 
 
+def test_keys_without_a_value_are_silent(caplog: pytest.LogCaptureFixture) -> None:
+    assert rates(build("Cyclic", scale_fn=None, scale_mode="cycle")) == rates(build("Cyclic"))
+    assert caplog.messages == []
+    build("Cyclic", scale_fn="x")
+    assert "'scale_fn' has no effect: a recipe cannot hold a function" in caplog.messages[0]
+
+
 def test_reference_keys_are_accepted() -> None:
     build("Cosine", verbose=False)
     assert build("Constant", warmup_epoch=2, reference_behaviour=True).at(0) == 0.1

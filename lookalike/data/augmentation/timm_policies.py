@@ -40,7 +40,7 @@ class TimmAutoAugment:
     deviation of the magnitude, mmax its bound, inc1 only changes that grow with it), `augmix-…` is AugMix,
     `v0`, `v0r`, `original`, `originalr` and `3a` are AutoAugment. img_size: side of the image, or [width,
     height]; shifts in pixels are up to 0.45 of the shorter one. mean: the colour, of 0..1, that what is
-    uncovered gets. interpolation: `random` draws bilinear or bicubic.
+    uncovered gets, by default the mean of ImageNet. interpolation: `random` draws bilinear or bicubic.
 
     timm draws from the global generators; here they are seeded for the call and put back afterwards.
     """
@@ -53,14 +53,14 @@ class TimmAutoAugment:
             "nearest", "bilinear", "bicubic", "lanczos", "box", "hamming", "random"
         ] = "bicubic",
         img_size: Size = 224,
-        mean: tuple[Number, Number, Number] = (0.485, 0.456, 0.406),
+        mean: tuple[Number, Number, Number] | None = None,
     ) -> None:
-        from timm.data import auto_augment  # seconds that only those pay who use it
+        from timm.data import IMAGENET_DEFAULT_MEAN, auto_augment  # seconds that only those pay who use it
 
         self.prob, self.config_str = probability(prob), config_str
         settings: dict[str, object] = {
             "translate_const": int(min(width_and_height(img_size)) * 0.45),
-            "img_mean": tuple(min(255, round(255 * value)) for value in mean),
+            "img_mean": tuple(min(255, round(255 * value)) for value in mean or IMAGENET_DEFAULT_MEAN),
         }
         if interpolation != "random":
             settings["interpolation"] = _RESAMPLING[interpolation]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lookalike.core.numbers import Number
+from lookalike.core.numbers import Number, Positive
 from lookalike.loss.distillation.pair import PairLoss, pair_losses
 
 
@@ -23,7 +23,7 @@ class KLDivLoss(PairLoss):
 
     output_key = "loss_kldiv"
 
-    def __init__(self, temperature: Number = 4.0) -> None:
+    def __init__(self, temperature: Positive = 4.0) -> None:
         super().__init__()
         self.temperature = temperature
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lookalike.core.numbers import Number
+from lookalike.core.numbers import Number, Positive
 from lookalike.loss.distillation.pair import PairLoss, ground_truth, pair_losses
 
 _MASKED = -1e9  # finite, so that 0 times its logarithm is 0
@@ -42,7 +42,7 @@ class DKDLoss(_WithGroundTruth):
 
     def __init__(
         self,
-        temperature: Number = 1.0,
+        temperature: Positive = 1.0,
         alpha: Number = 1.0,
         beta: Number = 1.0,
         use_target_as_gt: bool = False,
@@ -92,8 +92,8 @@ class SKDLoss(_WithGroundTruth):
 
     def __init__(
         self,
-        temperature: Number = 1.0,
-        multiplier: Number = 2.0,
+        temperature: Positive = 1.0,
+        multiplier: Positive = 2.0,
         alpha: Number = 0.9,
         use_target_as_gt: bool = False,
         reference_behaviour: bool = False,
@@ -129,7 +129,7 @@ class WSLLoss(_WithGroundTruth):
 
     def __init__(
         self,
-        temperature: Number = 2.0,
+        temperature: Positive = 2.0,
         use_target_as_gt: bool = False,
         reference_behaviour: bool = False,
     ) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from lookalike.core.errors import UserError
-from lookalike.core.numbers import Number
+from lookalike.core.numbers import Number, Positive
 from lookalike.loss.base import Term
 from lookalike.loss.cross_entropy import CELoss
 from lookalike.loss.distillation.between_models import BetweenModels, Pairs, read_of_model
@@ -158,7 +158,7 @@ class DistillationKLDivLoss(BetweenModels):
     """Hinton's distillation of softened probabilities. See `KLDivLoss`."""
 
     def __init__(
-        self, model_name_pairs: Pairs | None = None, temperature: Number = 4.0, key: str | None = None
+        self, model_name_pairs: Pairs | None = None, temperature: Positive = 4.0, key: str | None = None
     ) -> None:
         super().__init__(KLDivLoss(temperature), model_name_pairs, key, key)
 
@@ -171,7 +171,7 @@ class DistillationDKDLoss(BetweenModels):
         self,
         model_name_pairs: Pairs | None = None,
         key: str | None = None,
-        temperature: Number = 1.0,
+        temperature: Positive = 1.0,
         alpha: Number = 1.0,
         beta: Number = 1.0,
         use_target_as_gt: bool = False,
@@ -191,7 +191,7 @@ class DistillationWSLLoss(BetweenModels):
         self,
         model_name_pairs: Pairs | None = None,
         key: str | None = None,
-        temperature: Number = 2.0,
+        temperature: Positive = 2.0,
         name: str = "wsl_loss",
     ) -> None:
         super().__init__(WSLLoss(temperature), model_name_pairs, key, key)
@@ -206,8 +206,8 @@ class DistillationSKDLoss(BetweenModels):
         self,
         model_name_pairs: Pairs | None = None,
         key: str | None = None,
-        temperature: Number = 1.0,
-        multiplier: Number = 2.0,
+        temperature: Positive = 1.0,
+        multiplier: Positive = 2.0,
         alpha: Number = 0.9,
         use_target_as_gt: bool = False,
         name: str = "skd_loss",
