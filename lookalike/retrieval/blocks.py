@@ -85,6 +85,19 @@ def as_codes(values: Any, name: str) -> npt.NDArray[np.int8]:
     raise ValueError(f"{name} codes must hold only 0 and 1, or only -1 and 1")
 
 
+def as_sets(query: Any, gallery: Any, binary: bool = False) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Features or codes of both sides, of one width; one object where the gallery is None or the query."""
+    prepare = as_codes if binary else as_features
+    queries = prepare(query, "query")
+    items = queries if gallery is None or gallery is query else prepare(gallery, "gallery")
+    if queries.shape[1] != items.shape[1]:
+        raise ValueError(
+            f"query features have {queries.shape[1]} dimensions and gallery features {items.shape[1]}: "
+            "they must come from the same model"
+        )
+    return queries, items
+
+
 def as_labels(values: Any, name: str, count: int) -> npt.NDArray[Any]:
     """Labels (or cameras, or image ids) as a vector of the given length; a column (N, 1) is taken as well."""
     array = as_array(values)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -12,11 +11,9 @@ import numpy.typing as npt
 from lookalike.retrieval.blocks import (
     BlockSource,
     IntArray,
-    Similarities,
     accelerator_of,
-    as_codes,
-    as_features,
     as_labels,
+    as_sets,
     block_rows,
     longest,
     parts_of,
@@ -24,7 +21,7 @@ from lookalike.retrieval.blocks import (
 from lookalike.retrieval.candidates import Candidates, same_image_ids
 from lookalike.retrieval.metrics import average_precision, parse_metric
 from lookalike.retrieval.pairs import PairCounts
-from lookalike.retrieval.ranking import Nearest, Ranker, TopK
+from lookalike.retrieval.ranking import Nearest, Ranker, TopK, similarities_and_ranker
 from lookalike.retrieval.reference import reference_figures
 from lookalike.retrieval.summaries import ClassMeans, bootstrap_interval, class_means
 
@@ -146,7 +143,8 @@ def evaluate_retrieval(
     reference_behaviour: the figures PaddleClas gives. Junk and the image itself stay in the ranking as
         misses at similarity 0; ties fall as a stable sort leaves them; means are taken over blocks of
         `block_size` (64) queries and averaged by their size; mINP is zero-based; precision is over all
-        queries; a block without any positive makes recall, mAP and mINP NaN.
+        queries; a block without any positive makes recall, mAP and mINP NaN. With `similarities` all queries
+        are one block and junk stands last.
 
     Raises ValueError, with a sentence, for shapes that do not fit, NaN or infinite features, and when no
     query has a positive.
@@ -158,14 +156,8 @@ def evaluate_retrieval(
     (1.0, 2)
     """
     wanted = [parse_metric(name) for name in metrics]
-    prepare = as_codes if binary else as_features
-    query_features, gallery_features = prepare(query, "query"), prepare(gallery, "gallery")
+    query_features, gallery_features = as_sets(query, gallery, binary)
     queries, size = len(query_features), len(gallery_features)
-    if query_features.shape[1] != gallery_features.shape[1]:
-        raise ValueError(
-            f"query features have {query_features.shape[1]} dimensions and gallery features "
-            f"{gallery_features.shape[1]}: they must come from the same model"
-        )
     if (query_cameras is None) != (gallery_cameras is None):
         raise ValueError("cameras must be given for both query and gallery, or for neither")
     if block_size is not None and block_size < 1:
@@ -189,7 +181,7 @@ def evaluate_retrieval(
                 "top_k lists the honest ranking: it cannot be asked for together with reference_behaviour"
             )
         figures, has_positive = reference_figures(
-            query_features, gallery_features, candidates, wanted, block_size or 64
+            query_features, gallery_features, candidates, wanted, block_size or 64, similarities
         )
         return Result(figures, gallery=size, query_labels=labels, has_positive=has_positive)
 
@@ -200,15 +192,12 @@ def evaluate_retrieval(
         if similarities is not None:
             raise ValueError("pairs counts inner products: it cannot be asked for with other similarities")
         counts = PairCounts(longest(query_features) * longest(gallery_features))
-    device = None if similarities else accelerator_of(query, gallery)
-    kind: type[Ranker] = Ranker
-    if device is None:
-        source = similarities or Similarities(query_features, gallery_features, memory_budget)
-    else:  # by name, so that nobody else needs torch
-        accelerator = import_module("lookalike.retrieval.accelerator")
-        source = accelerator.DeviceSimilarities(query_features, gallery_features, device)
-        kind = accelerator.DeviceRanker
-    rows = block_size or block_rows(size, source.dtype.itemsize, memory_budget - getattr(source, "memory", 0))
+    source, kind, held = similarities, Ranker, 0
+    if source is None:
+        device = accelerator_of(query, gallery)
+        source, kind = similarities_and_ranker(query_features, gallery_features, device, memory_budget)
+        held = source.memory
+    rows = block_size or block_rows(size, source.dtype.itemsize, memory_budget - held)
     top = TopK.empty(queries, min(top_k, size), source.dtype) if top_k else None
     ranker = kind(candidates, queries, source.dtype, top, counts)
     per_query = {metric.name: np.zeros(queries) for metric in wanted}

@@ -9,22 +9,14 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 
-from lookalike.retrieval.blocks import (
-    Similarities,
-    accelerator_of,
-    as_codes,
-    as_features,
-    block_rows,
-    parts_of,
-)
+from lookalike.retrieval.blocks import accelerator_of, as_sets, block_rows, parts_of
 from lookalike.retrieval.candidates import Candidates, same_image_ids
 from lookalike.retrieval.evaluate import evaluate_retrieval
-from lookalike.retrieval.ranking import Ranker, TopK
+from lookalike.retrieval.ranking import TopK, similarities_and_ranker
 
 
 def rank(
@@ -55,14 +47,7 @@ def rank(
     >>> rank(gallery, k=1).indices.tolist()
     [[1], [2], [1]]
     """
-    prepare = as_codes if binary else as_features
-    queries = prepare(query, "query")
-    items = queries if gallery is None else prepare(gallery, "gallery")
-    if queries.shape[1] != items.shape[1]:
-        raise ValueError(
-            f"query features have {queries.shape[1]} dimensions and gallery features {items.shape[1]}: "
-            "they must come from the same model"
-        )
+    queries, items = as_sets(query, gallery, binary)
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
     if exclude_self is None:
@@ -74,13 +59,7 @@ def rank(
         None,
         same_image_ids(exclude_self, len(queries), len(items)),
     )
-    device = accelerator_of(query, query if gallery is None else gallery)
-    kind: type[Ranker] = Ranker
-    if device is None:
-        source = Similarities(queries, items, memory_budget)
-    else:  # by name, so that nobody else needs torch
-        accelerator = import_module("lookalike.retrieval.accelerator")
-        source, kind = accelerator.DeviceSimilarities(queries, items, device), accelerator.DeviceRanker
+    source, kind = similarities_and_ranker(queries, items, accelerator_of(query, gallery), memory_budget)
     top = TopK.empty(len(queries), min(k, len(items)), source.dtype)
     ranker = kind(candidates, len(queries), source.dtype, top)
     rows = block_rows(len(items), source.dtype.itemsize, memory_budget - source.memory)

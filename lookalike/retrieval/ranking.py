@@ -12,12 +12,13 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lookalike.retrieval.blocks import FloatArray, IntArray
+from lookalike.retrieval.blocks import FloatArray, IntArray, Similarities
 from lookalike.retrieval.candidates import NOTHING, Candidates
 from lookalike.retrieval.pairs import PairCounts
 
@@ -142,6 +143,17 @@ def best(row: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
     indices = indices[np.lexsort((indices, -row[indices]))]
     similarities = row[indices]
     return np.where(np.isneginf(similarities), -1, indices).astype(np.int64), similarities
+
+
+def similarities_and_ranker(
+    query: npt.NDArray[Any], gallery: npt.NDArray[Any], device: Any, memory_budget: int
+) -> tuple[Similarities, type[Ranker]]:
+    """What compares features (Q, D) and (G, D) and what ranks its blocks, on a torch device or, with None,
+    here."""
+    if device is None:
+        return Similarities(query, gallery, memory_budget), Ranker
+    accelerator = import_module("lookalike.retrieval.accelerator")  # by name, so that nobody else needs torch
+    return accelerator.DeviceSimilarities(query, gallery, device), accelerator.DeviceRanker
 
 
 def available_threads() -> int:
