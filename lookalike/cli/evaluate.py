@@ -9,6 +9,16 @@ from typing import Annotated, Any
 import typer
 
 from lookalike.cli.options import Json, Overrides, RequireGpu, answer, application, percent, recipe_of
+from lookalike.cli.report import (
+    Facts,
+    facts_of_files,
+    facts_of_lists,
+    facts_of_recipe,
+    model_facts,
+    model_marks,
+    report_options,
+    write_report,
+)
 from lookalike.core import process
 from lookalike.core.errors import UserError
 from lookalike.core.log import logger, start_console
@@ -37,7 +47,9 @@ def evaluate(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", help="Model folder; the pictures are those of --query, or of the recipe."),
+        typer.Option(
+            "--model", help="Model folder (or checkpoint); its pictures are those of --query or of -c."
+        ),
     ] = None,
     query: Annotated[
         str | None,
@@ -85,6 +97,13 @@ def evaluate(
     per_class_csv: Annotated[
         str | None, typer.Option("--per-class-csv", help="Write a table with a row for each class.")
     ] = None,
+    report: Annotated[
+        str | None,
+        typer.Option(
+            "--report",
+            help="Write an HTML page: figures, curves, similarities, mistakes with pictures, classes.",
+        ),
+    ] = None,
     cache: Annotated[
         str | None,
         typer.Option("--cache", help="Folder that keeps the vectors of --model for the next time."),
@@ -109,7 +128,11 @@ def evaluate(
     asked = metrics_named(metrics.replace(" ", "").split(",")) if metrics else None
     tables = bool(csv or per_class_csv)
     options: dict[str, Any] = {"top_k": 1} if tables else {}
-    for name, file in (("--csv", csv), ("--per-class-csv", per_class_csv)):
+    facts: Facts = []
+    marks: list[Any] = []
+    if report is not None:
+        options |= report_options()
+    for name, file in (("--csv", csv), ("--per-class-csv", per_class_csv), ("--report", report)):
         if file is not None and Path(file).is_dir():
             raise UserError(f"{name} {file} is a folder")
     if features is not None:
@@ -118,6 +141,7 @@ def evaluate(
 
         lists = (list_file, gallery_list)
         sets = sets_of_files(features, gallery, lists, root, bits, normalize=normalize is not False)
+        facts = facts_of_files(features, gallery)
         found: Any = score_features(*sets, asked or default, **options)
     elif model is not None:
         from lookalike.cli.scored_sets import sets_of_lists, sets_of_recipe
@@ -126,13 +150,18 @@ def evaluate(
             "normalize": normalize is not False, "batch_size": batch_size or 32, "cache": cache,
         }  # fmt: skip
         allowed = ["--model", "--normalize", "--cache", "--batch-size"]
+        if report is not None:
+            facts = model_facts(model)
+            marks = model_marks(model) if normalize is not False else []  # they are cosines
         if query is not None:
             _only(given, "--model and --query", *allowed, "--query", "--gallery", "--root")
+            facts += facts_of_lists(query, gallery)
             sets = sets_of_lists(model, query, gallery, root, **how)
         elif config is not None:
             _only(given, "--model and -c", *allowed, "-c", "-o")
             recipe = recipe_of(config, override)
             default = build_metrics(recipe.metrics_eval)
+            facts += facts_of_recipe(recipe, with_weights=False)
             sets = sets_of_recipe(model, recipe, **how)
         else:
             raise UserError("--model needs pictures: --query LIST, or -c RECIPE for those of DataLoader.Eval")
@@ -145,6 +174,7 @@ def evaluate(
             "--interval": interval,
             "--csv": csv,
             "--per-class-csv": per_class_csv,
+            "--report": report,
         }
         _check_recipe(recipe, [name for name, value in wanted.items() if value])
         if asked and recipe.global_.reference_behaviour:
@@ -153,13 +183,16 @@ def evaluate(
 
         if asked:
             options["metrics"] = asked
-        found = run(recipe, **options, **({"keep_features": True} if tables else {}))
+        facts = facts_of_recipe(recipe, with_weights=True)
+        found = run(recipe, **options, **({"keep_features": True} if tables or report else {}))
     else:
         raise UserError(
             "say what to score: -c RECIPE (a checkpoint), --model MODEL_FOLDER, or --features FILE"
         )
     if isinstance(found, Evaluation) and process.is_main():
         _write_tables(found, csv, per_class_csv)
+        if report is not None:
+            write_report(report, found, facts, marks)
     _tell(found, interval, json)
 
 

@@ -36,16 +36,22 @@ svg text { fill: var(--soft); font: 12px system-ui, sans-serif; }
 """
 
 
-def write_page(path: Path, title: str, parts: list[str]) -> None:
-    """Write a page out of parts of HTML."""
+def write_page(path: Path, title: str, parts: list[str], *, style: str = "", script: str = "") -> None:
+    """Write a page out of parts of HTML, with further style and a script where there are any."""
+    scripts = f"<script>{script}</script>\n" if script else ""
     with atomic_file(path, "w") as file:
         file.write(
             "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
             "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-            f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head><body><main>\n"
+            f"<title>{escaped(title)}</title><style>{_STYLE}{style}</style></head><body><main>\n"
             + "\n".join(parts)
-            + "\n</main></body></html>\n"
+            + f"\n</main>{scripts}</body></html>\n"
         )
+
+
+def escaped(text: str) -> str:
+    """Text as HTML, also between quotes; what is no character (a path in another encoding) is a `?`."""
+    return html.escape(text.encode("utf-8", "replace").decode("utf-8"))
 
 
 def picture_source(path: str | Path) -> str:

@@ -163,10 +163,20 @@ def test_tables_of_a_recipe(command: Command, recipe_file: Path, checkpoint: Pat
         assert refused.startswith(words.partition("=")[0])
 
 
+@pytest.mark.parametrize("source", ["model", "checkpoint"])
 def test_vectors_are_kept_for_the_next_time(
-    command: Command, model: Path, lists: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    words = ("eval", "--model", model, *lists, "--cache", tmp_path / "cache", "--json")
+    command: Command, request: pytest.FixtureRequest, source: str, lists: tuple, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    words = (
+        "eval",
+        "--model",
+        request.getfixturevalue(source),
+        *lists,
+        "--cache",
+        tmp_path / "cache",
+        "--json",
+    )
     first = command(*words).json()
     assert len(list((tmp_path / "cache").iterdir())) == 2
 
@@ -184,6 +194,7 @@ def test_vectors_are_kept_for_the_next_time(
         ((), "say what to score: -c RECIPE"),
         (("--features", "v.npz", "-c", "x.yaml"), "-c has no meaning with --features"),
         (("--features", "v.npz", "--cache", "x"), "--cache has no meaning with --features"),
+        (("--model", "m", "--query", "."), "m: there is no such model folder (--model names it)"),
         (("--model", "m"), "--model needs pictures: --query LIST, or -c RECIPE"),
         (
             ("--model", "m", "--query", "a.txt", "--bits", "8"),
@@ -206,3 +217,20 @@ def test_mistakes_are_one_sentence(
 ) -> None:
     monkeypatch.chdir(vectors.parent)
     assert sentence in command("eval", *words).sentence()
+
+
+def test_a_report_of_each_source(
+    command: Command, model: Path, pictures: Path, lists: tuple, vectors: Path, tmp_path: Path
+) -> None:
+    of_vectors, of_model = tmp_path / "v.html", tmp_path / "m.html"
+    assert command("eval", "--features", vectors, "--report", of_vectors).code == 0
+    page = of_vectors.read_text(encoding="utf-8")
+    assert str(vectors) in page
+    assert "How alike pictures are" in page
+    assert "could not be shown" in page  # their files are not here
+    found = command("eval", "--model", model, *lists, "--report", of_model, "--json").json()
+    page = of_model.read_text(encoding="utf-8")
+    assert Embedder(model).fingerprint[:12] in page
+    assert f"<p class='value'>{100 * found['metrics']['recall1']:.1f} %</p>" in page
+    assert "could not be shown" not in page
+    assert "data:image/jpeg" in page
