@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from lookalike.cli.models import open_model
 from lookalike.cli.options import Json, Overrides, answer, application, warn_of_unused
 from lookalike.cli.pictures import Pictures, find_pictures, listed_pictures
 from lookalike.cli.pictures import folder_labels as labels_of_folders
@@ -74,7 +75,7 @@ def embed(
         batch_size = batch_size or size
         inputs = inputs or ([] if list_file else find_pictures(configured))
     elif inputs:
-        model = _model(inputs.pop(0), layer)
+        model = open_model(inputs.pop(0), layer)
     else:
         raise UserError("name a model folder and pictures: lookalike embed inference a.jpg b.jpg")
     if list_file and inputs:
@@ -134,27 +135,6 @@ def _described(table: FeatureTable) -> list[dict[str, Any]]:
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def _model(folder: str, layer: list[str], named_by: str = "the first word after 'embed'") -> Any:
-    from lookalike.deploy import Embedder
-    from lookalike.deploy.model_folder import MANIFEST
-
-    if (Path(folder) / MANIFEST).is_file():
-        if layer:
-            raise UserError(
-                f"--layer needs a checkpoint such as output/RecModel/best_model: {folder} is an exported "
-                "model folder, which holds only its last feature"
-            )
-        return Embedder(folder)
-    if not Path(folder).is_dir():
-        raise UserError(f"{folder}: there is no such model folder ({named_by} names it)")
-    if not (Path(folder) / "recipe.yaml").is_file():
-        raise UserError(
-            f"{folder} is neither a model folder nor a checkpoint: no {MANIFEST} and no recipe.yaml there "
-            f"({named_by} names it)"
-        )
-    return Embedder.from_checkpoint(folder, layer=layer)
-
-
 def _without_prefix(named: str) -> str:
     """The model folder that `Global.rec_inference_model_dir` names.
 
@@ -187,7 +167,7 @@ def _configured(config: str, overrides: list[str], layer: list[str]) -> tuple[An
         model = runtime.embedder_of_recipe(recipe, layer=layer)  # RecPreProcess is its preprocessing already
     else:
         folder = _without_prefix(str(folder))
-        model = _model(folder, layer, f"Global.rec_inference_model_dir of {config}")
+        model = open_model(folder, layer, f"Global.rec_inference_model_dir of {config}")
     operations = (recipe.rec_pre_process or Section()).get("transform_ops")
     if operations and folder is not None:
         preprocess = Preprocess(operations, reference_behaviour=recipe.global_.reference_behaviour)

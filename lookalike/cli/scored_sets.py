@@ -1,13 +1,15 @@
-"""Query and gallery of `lookalike eval` where no checkpoint makes them: feature files, or a model folder."""
+"""Query and gallery of `lookalike eval` from feature files, or from pictures and a model folder."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lookalike.cli.models import open_model
 from lookalike.cli.pictures import find_pictures, folder_labels, listed_pictures
 from lookalike.core.errors import UserError
 from lookalike.evaluation import FeatureSet
@@ -17,6 +19,9 @@ from lookalike.images import Records
 from lookalike.images.feature_files import read_features
 from lookalike.images.feature_table import FeatureTable, numbers_or_text
 from lookalike.recipe import Recipe
+
+if TYPE_CHECKING:
+    from lookalike.deploy import Embedder
 
 
 @dataclass(frozen=True)
@@ -62,8 +67,14 @@ def sets_of_lists(
     """The sets of one or two list files, or of folders with a folder for each class, embedded with a model
     folder.
     """
+    opened = open_model(model, named_by="--model")
     chosen = [_of_list(name, root) for name in (query, gallery) if name is not None]
-    return _embedded(model, chosen, normalize, batch_size, cache)
+    # of both at once, or 007 might become 7 in the one and stay what it is in the other
+    labels = numbers_or_text([label for listed in chosen for label in listed.labels.tolist()])
+    starts = np.cumsum([len(listed.paths) for listed in chosen])[:-1]
+    parts = np.split(labels, starts)
+    chosen = [replace(listed, labels=part) for listed, part in zip(chosen, parts, strict=True)]
+    return _embedded(opened, chosen, normalize, batch_size, cache)
 
 
 def sets_of_recipe(
@@ -73,9 +84,10 @@ def sets_of_recipe(
     from lookalike.evaluation.recipe_sets import evaluation_records
     from lookalike.recipe import require_paths
 
+    opened = open_model(model, named_by="--model")
     require_paths(recipe, ("DataLoader.Eval",))
     chosen = [_of_records(records) for records in evaluation_records(recipe) if records is not None]
-    return _embedded(model, chosen, normalize, batch_size, cache)
+    return _embedded(opened, chosen, normalize, batch_size, cache)
 
 
 def _of_list(name: str, root: str | None) -> _Listed:
@@ -84,7 +96,7 @@ def _of_list(name: str, root: str | None) -> _Listed:
         return _Listed(paths, np.array(folder_labels(paths)), None, name)
     pictures = listed_pictures(name, root)
     cameras = None if pictures.cameras is None else np.array(pictures.cameras, np.int64)
-    return _Listed(pictures.paths, numbers_or_text(pictures.labels or []), cameras, name)
+    return _Listed(pictures.paths, np.array(pictures.labels), cameras, name)
 
 
 def _of_records(records: Records) -> _Listed:
@@ -95,12 +107,10 @@ def _of_records(records: Records) -> _Listed:
 
 
 def _embedded(
-    folder: str, chosen: Sequence[_Listed], normalize: bool, batch_size: int, cache: str | None
+    model: Embedder, chosen: Sequence[_Listed], normalize: bool, batch_size: int, cache: str | None
 ) -> tuple[FeatureSet, FeatureSet]:
-    from lookalike.deploy import Embedder
     from lookalike.deploy.extraction import extract
 
-    model = Embedder(folder)
     tables, broken = [], []
     for listed in chosen:
         found = extract(model, listed.paths, batch_size=batch_size, cache=cache)

@@ -45,7 +45,8 @@ def evaluate(
     top_k: also return the best k gallery items of each query. keep_features: also return features, labels
         and paths.
     loss: losses of (what encode gave, labels) over the query images; for when labels are training classes.
-    options: further arguments of `lookalike.retrieval.evaluate_retrieval`, such as `pairs=True`.
+    options: further arguments of `score_features`: `re_ranking`, and those of
+        `lookalike.retrieval.evaluate_retrieval`, such as `pairs=True`.
 
     An image never counts as its own match: where query and gallery are one set, and wherever a query file
         is in the gallery as well. Where both sets have cameras, gallery items with the label and camera of
@@ -78,6 +79,7 @@ def evaluate(
                 gallery,
                 metrics,
                 reference_behaviour=reference_behaviour,
+                feature_normalize=feature_normalize,
                 block_size=block_size,
                 top_k=top_k,
                 **options,

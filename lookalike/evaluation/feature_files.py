@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lookalike.core.errors import UserError
+from lookalike.core.log import warn_once
 from lookalike.evaluation.feature_set import FeatureSet
 from lookalike.evaluation.loader import LeftOut
 from lookalike.images.feature_table import UNKNOWN, FeatureTable, row_parts
@@ -51,6 +52,11 @@ def feature_sets(
             "model"
         )
     labels = _alike(query.labels, gallery.labels)
+    if labels[0] is not query.labels:
+        warn_once(
+            f"labels are numbers in the one and text in the other of {query.origin} and {gallery.origin}: they "
+            "are compared as text"
+        )
     cameras = _alike(query.cameras, gallery.cameras)
     return (
         _set(query, labels[0], cameras[0], normalize, broken),

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field
 
 from lookalike.core.component import Component, SectionList
 from lookalike.core.errors import UserError
-from lookalike.core.log import warn_once
+from lookalike.core.log import note_once
 from lookalike.core.registry import Registry
 from lookalike.retrieval import parse_metric
 
@@ -208,7 +208,7 @@ def check_metrics(components: Sequence[Any] | None, mode: str, reference_behavio
             check_of_the_reference(specs)
     else:
         for named, _ in _built(components, "Metric.Eval"):
-            warn_once(f"{named.place.prefix}{named.name} has no effect: eval_mode {mode} has its own figures")
+            note_once(f"{named.place.prefix}{named.name} has no effect: eval_mode {mode} has its own figures")
 
 
 def _built(

@@ -17,8 +17,8 @@ from lookalike.evaluation.feature_set import FeatureSet
 from lookalike.evaluation.loader import LeftOut
 from lookalike.evaluation.metrics import MetricSpec, build_metrics, figures_of
 from lookalike.images.feature_table import row_parts
-from lookalike.retrieval import Result, TopK, evaluate_retrieval
-from lookalike.retrieval.blocks import row_hashes
+from lookalike.retrieval import RerankedSimilarities, Result, TopK, evaluate_retrieval
+from lookalike.retrieval.blocks import as_codes, row_hashes
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,8 @@ def score_features(
     metrics: Sequence[MetricSpec] | None = None,
     *,
     reference_behaviour: bool = False,
+    re_ranking: bool = False,
+    feature_normalize: bool = True,
     block_size: int | None = None,
     top_k: int | None = None,
     **options: Any,
@@ -85,6 +87,10 @@ def score_features(
     gallery: None where query and gallery are one set. The features are compared as they are: scale them to
         length 1 first where the cosine is meant.
     metrics: from `build_metrics`; recall1, recall5 and mAP by default.
+    re_ranking: rank by the k-reciprocal distance (k1 20, k2 6, lamb 0.3) that starts from the squared
+        Euclidean distance, of codes from the Hamming distance; see `lookalike.retrieval.rerank`.
+    feature_normalize: what Global said when the features were made. With `reference_behaviour`, re-ranking
+        goes by it, not by their length.
     options: further arguments of `lookalike.retrieval.evaluate_retrieval`, such as `pairs=True`.
     The rules and the other arguments are those of `lookalike.evaluation.evaluate`.
 
@@ -105,6 +111,14 @@ def score_features(
         raise UserError("query and gallery must both be binary codes, or both be real features")
     cameras = _cameras_count(query, gallery)
     try:
+        if re_ranking:
+            # for features of length 1 the squared distance is 2 - 2 cos, so ours need not know which they are
+            options["similarities"] = _reranked(
+                query,
+                gallery,
+                feature_normed=reference_behaviour and feature_normalize,
+                reference_behaviour=reference_behaviour,
+            )
         result = evaluate_retrieval(
             query.features,
             query.labels,
@@ -137,6 +151,16 @@ def score_features(
         result=result,
         figures=figures,
     )
+
+
+def _reranked(query: FeatureSet, gallery: FeatureSet, **options: Any) -> RerankedSimilarities:
+    asked = as_codes(query.features, "query") if query.binary else query.features
+    known = gallery.features
+    if gallery is query:
+        known = asked
+    elif gallery.binary:
+        known = as_codes(known, "gallery")
+    return RerankedSimilarities(asked, known, **options)
 
 
 def _check(found: FeatureSet, name: str) -> None:

@@ -89,6 +89,7 @@ def run_rank(rank: int, world_size: int) -> dict[str, object]:
         "diverged": sentence(lambda: evaluate(lambda x: x * float("nan"), gallery)),
         "failed": sentence(lambda: evaluate(fail_on_second, gallery)),
         "top_k": found.top_k.indices.tolist() if found.top_k else None,
+        "first_hits": found.result.first_hit_rank.tolist() if found.result else None,
         "has_features": found.query_set is not None,
     }
 
@@ -132,6 +133,8 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     assert (first["failed"][0], second["failed"][0]) == ("LookalikeError", "RuntimeError")
     assert first["found"] == second["found"]
     assert first["top_k"] == expected.top_k.indices.tolist()
+    assert first["first_hits"] == expected.result.first_hit_rank.tolist()
+    assert second["first_hits"] is None
     assert (first["has_features"], second["has_features"], second["top_k"]) == (True, False, None)
 
 

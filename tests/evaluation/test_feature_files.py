@@ -30,13 +30,14 @@ def test_vectors_are_scaled_once() -> None:
     assert query.features is VECTORS
 
 
-def test_numbers_and_text_are_compared_as_text() -> None:
+def test_numbers_and_text_are_compared_as_text(caplog: pytest.LogCaptureFixture) -> None:
     query = FeatureTable(VECTORS[:4], labels=np.array([7, 7, 8, 8]))
     gallery = FeatureTable(VECTORS[4:], labels=np.array(["7", "8", "shoe"] + ["9"] * 5))
     found = score_features(*feature_sets(query, gallery))
     expected = score_features(*feature_sets(query, replace(gallery, labels=np.array([7, 8, 1, *[9] * 5]))))
     assert found.metrics == expected.metrics
     assert found.query_set.class_of(0) == "7"
+    assert caplog.text.count("are compared as text") == 1
 
 
 def test_a_picture_of_no_known_class_is_a_distractor() -> None:
