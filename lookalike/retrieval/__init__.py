@@ -33,6 +33,7 @@ from lookalike.retrieval.metrics import METRICS, Metric, parse_metric
 from lookalike.retrieval.open_set import OpenSetScores
 from lookalike.retrieval.pairs import PairCounts
 from lookalike.retrieval.ranking import Ranking, TopK
+from lookalike.retrieval.rerank import RerankedSimilarities, rerank_distances
 from lookalike.retrieval.summaries import ClassMeans, bootstrap_interval, class_means
 from lookalike.retrieval.thresholds import detection_and_identification_rate, scores_needed, threshold_at
 from lookalike.retrieval.verification import FoldAccuracy, fold_accuracy, pair_distances, true_accept_rate
@@ -49,6 +50,7 @@ __all__ = [
     "OperatingPoint",
     "PairCounts",
     "Ranking",
+    "RerankedSimilarities",
     "Result",
     "RetrievalHitRate",
     "RetrievalMAP",
@@ -75,6 +77,7 @@ __all__ = [
     "r_precision",
     "rank",
     "recall_at_k",
+    "rerank_distances",
     "scores_needed",
     "threshold_at",
     "true_accept_rate",

@@ -4,7 +4,8 @@ What it does differently: junk stays in the ranking as a miss, with its similari
     it stands above every negative similarity; each metric is computed for blocks of 64 queries and the
     blocks are averaged by their size, although each divides by its own number of queries with a positive;
     mINP divides by the zero-based rank of the last hit; precision@k is over all queries. Where this divides
-    by zero the figure is NaN or infinite, as it is there.
+    by zero the figure is NaN or infinite, as it is there. After re-ranking all queries are one block, and
+    junk, at the largest distance of all + 1, stands last.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lookalike.retrieval.blocks import Similarities, parts_of
+from lookalike.retrieval.blocks import BlockSource, Similarities, parts_of
 from lookalike.retrieval.candidates import Candidates
 from lookalike.retrieval.metrics import Metric
 
@@ -28,18 +29,23 @@ def reference_figures(
     candidates: Candidates,
     metrics: Sequence[Metric],
     block_size: int = BLOCK,
+    reranked: BlockSource | None = None,
 ) -> tuple[dict[str, float], npt.NDArray[np.bool_]]:
-    """Figures by name, and which queries have a positive. See the module for how they differ from ours."""
+    """Figures by name, and which queries have a positive. See the module for how they differ from ours.
+
+    reranked: minus the distances after re-ranking; all queries are then one block.
+    """
     figures = {metric.name: 0.0 for metric in metrics}
     has_positive = np.zeros(len(query), dtype=bool)
-    similarities = Similarities(query, gallery)
-    for part in parts_of(len(query), block_size):
+    similarities = reranked or Similarities(query, gallery)
+    for part in parts_of(len(query), len(query) if reranked else block_size):
         block = similarities.of(part)
+        of_junk = block.min() - 1 if reranked else 0
         relevant = np.zeros(block.shape, dtype=bool)
         for row, number in enumerate(range(part.start, part.stop)):
             positives, removed = candidates.of(number)
             relevant[row, positives] = True
-            block[row, removed] = 0
+            block[row, removed] = of_junk
         has_positive[part] = relevant.any(axis=1)
         share = len(block) / len(query)
         for metric in metrics:

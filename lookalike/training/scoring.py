@@ -44,8 +44,6 @@ def check_scoring(recipe: Recipe) -> None:
         raise UserError(
             f"Global.start_eval_epoch is {settings.start_eval_epoch}, but there are {settings.epochs} epochs"
         )
-    if settings.re_ranking:
-        raise UserError("Global.re_ranking: re-ranking does not exist here yet; set it to False")
     if recipe.rec_pre_process and recipe.rec_pre_process.get("transform_ops"):
         Preprocess(recipe.rec_pre_process["transform_ops"], reference_behaviour=settings.reference_behaviour)
 
@@ -127,6 +125,7 @@ def _search(
         feature_from=settings.retrieval_feature_from,
         block_size=settings.sim_block_size if settings.reference_behaviour else None,
         reference_behaviour=settings.reference_behaviour,
+        re_ranking=settings.re_ranking,
         **options,
     )
 

@@ -11,13 +11,7 @@ import pytest
 from tests.conftest import REPOSITORY
 from tests.golden import golden
 
-_NO_RE_RANKING = "re-ranking does not exist here yet: Global.re_ranking is refused"
-NOT_COMPARED = {
-    "rerank": dict.fromkeys(
-        ("rerank_default_lambda", "rerank_engine", "rerank_k2_1", "rerank_raw"), _NO_RE_RANKING
-    ),
-    "retrieval_eval": dict.fromkeys(("rerank", "rerank_camera", "rerank_raw"), _NO_RE_RANKING),
-}
+NOT_COMPARED: dict[str, dict[str, str]] = {}
 """Cases of a file that no test compares with, each with the reason."""
 
 NOT_CASES = {

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from importlib.util import find_spec
-
 import numpy as np
 import torch
 
 from lookalike.evaluation import binarise, normalise
 from lookalike.retrieval import evaluate_retrieval
+from lookalike.retrieval.rerank import rerank_distances
 from tests.golden import golden
 
 BINARISE = ("round", "sign")
 
 
-def missing(case: dict) -> str | None:
-    reranks = "feature_normed" in case["args"]
-    return "lookalike.retrieval.rerank" if reranks and not find_spec("lookalike.retrieval.rerank") else None
-
-
-@golden.parametrize("rerank", missing)
+@golden.parametrize("rerank")
 def test_reference(case: dict) -> None:
     store, name = golden.arrays("rerank"), case["id"]
     given, expected = golden.under(store, f"{name}/in"), golden.under(store, f"{name}/out")
     if "query" in given:
-        rerank = import_module("lookalike.retrieval.rerank")
-        distances = rerank.rerank_distances(given["query"], given["gallery"], **case["args"])
+        distances = rerank_distances(
+            given["query"], given["gallery"], **case["args"], reference_behaviour=True
+        )
         golden.assert_close(distances, expected["dist"], case["rtol"], case["atol"])
     elif "x" in given:
         x = torch.from_numpy(given["x"])

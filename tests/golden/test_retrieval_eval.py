@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 import numpy as np
 import torch
 
@@ -11,11 +9,6 @@ from lookalike.evaluation import build_metrics, evaluate
 from tests.evaluation.loaders import Vectors
 from tests.golden import golden
 from tests.retrieval.oracle import naive
-
-
-def missing(case: dict) -> str | None:
-    reranks = case["args"].get("re_ranking") and not find_spec("lookalike.retrieval.rerank")
-    return "lookalike.retrieval.rerank" if reranks else None
 
 
 def loaders(case: dict) -> tuple[Vectors, Vectors | None]:
@@ -33,7 +26,6 @@ def loaders(case: dict) -> tuple[Vectors, Vectors | None]:
 def figures(case: dict, reference_behaviour: bool) -> dict[str, float]:
     ks = {"topk": case["topk"]}
     arguments = dict(case["args"])
-    more = {"re_ranking": True} if arguments.pop("re_ranking", False) else {}
     query, gallery = loaders(case)
     return evaluate(
         lambda images: {"features": images, "backbone": 2 * images + 1},
@@ -44,11 +36,10 @@ def figures(case: dict, reference_behaviour: bool) -> dict[str, float]:
         block_size=arguments.pop("sim_block_size", None),
         reference_behaviour=reference_behaviour,
         **arguments,
-        **more,
     ).metrics
 
 
-@golden.parametrize("retrieval_eval", missing)
+@golden.parametrize("retrieval_eval")
 def test_reference(case: dict) -> None:
     store, name = golden.arrays("retrieval_eval"), case["id"]
     actual = figures(case, reference_behaviour=True)
@@ -63,7 +54,7 @@ def test_reference(case: dict) -> None:
         golden.assert_close(actual[key], value, case["rtol"], case["atol"], key)
 
 
-@golden.parametrize("retrieval_eval", missing)
+@golden.parametrize("retrieval_eval")
 def test_ours(case: dict) -> None:
     """The same features by the definitions: no self match, no junk, means over queries."""
     if case["args"].get("re_ranking"):

@@ -169,7 +169,6 @@ def test_iter_per_epoch_shortens_or_lengthens_an_epoch(pictures: Path, tmp_path:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"Global": {"re_ranking": True}}, "re_ranking"),
         ({"Global": {"eval_mode": "classification"}}, "eval_mode"),
         ({"Metric": {"Eval": [{"Recallk": {"topks": [1]}}]}}, "topks"),
         ({"Loss": {"Eval": [{"CELos": {"weight": 1.0}}]}}, "CELos"),
