@@ -19,10 +19,24 @@ def warn_once(message: str, key: Hashable | None = None) -> None:
     Messages with the same `key` count as one, and the first is told: a key of a recipe that stands in
     several places.
     """
+    _tell_once(message, key, {})
+
+
+def note_once(message: str, key: Hashable | None = None) -> None:
+    """`warn_once` for what does no harm, such as a key without effect: `is_note` knows it by its record."""
+    _tell_once(message, key, {"lookalike_note": True})
+
+
+def is_note(record: logging.LogRecord) -> bool:
+    """Whether a warning is one of `note_once`."""
+    return bool(getattr(record, "lookalike_note", False))
+
+
+def _tell_once(message: str, key: Hashable | None, marks: dict[str, bool]) -> None:
     key = message if key is None else key
     if key not in _told and process.is_main():
         _told.add(key)
-        logger.warning(message)
+        logger.warning(message, extra=marks)
 
 
 def forget_warnings() -> None:

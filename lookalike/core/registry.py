@@ -15,7 +15,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from lookalike.core.component import Component, Place
 from lookalike.core.errors import did_you_mean, nearest_or_all
-from lookalike.core.log import warn_once
+from lookalike.core.log import note_once
 from lookalike.core.words import in_words, short
 
 T = TypeVar("T")
@@ -155,7 +155,7 @@ class Registry(Generic[T]):
         swallowed = entry.swallows[argument]
         if not any(value is harmless or value == harmless for harmless in swallowed.harmless):
             place = component.place.on_line_of(component.place_of(argument))
-            warn_once(
+            note_once(
                 f"{place.prefix}'{argument}' has no effect: {swallowed.reason}",
                 key=(self.kind, entry.name, argument),
             )

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, default_collate
 from lookalike.core import process
 from lookalike.core.component import Component, Section
 from lookalike.core.errors import LookalikeError, UserError, did_you_mean
-from lookalike.core.log import logger, warn_once
+from lookalike.core.log import logger, note_once
 from lookalike.core.registry import Registry, Swallowed
 from lookalike.data.batch_operations import BatchMixing, build_mixing
 from lookalike.data.dataset import ImageDataset, Sample, build_dataset
@@ -379,7 +379,7 @@ def _for_evaluation(component: Component) -> Component:
         )
     for key in ("drop_last", "shuffle"):
         if arguments.get(key):
-            warn_once(
+            note_once(
                 f"{component.place}: '{key}' has no effect in an evaluation, which takes every image once"
             )
         arguments[key] = False

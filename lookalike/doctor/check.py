@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from lookalike.core.log import forget_warnings, logger
+from lookalike.core.log import forget_warnings, is_note, logger
 from lookalike.doctor.cost import tell_cost
 from lookalike.doctor.findings import Report
 from lookalike.doctor.form import read_leniently
@@ -70,7 +70,8 @@ def _warnings_in(report: Report) -> Iterator[None]:
     class Collector(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             if record.levelno >= logging.WARNING:
-                report.doubtful("note", record.getMessage())
+                tell = report.note if is_note(record) else report.doubtful
+                tell("note", record.getMessage())
 
     before, propagate = list(logger.handlers), logger.propagate
     collector = Collector()

@@ -1,4 +1,4 @@
-"""What a check found: lines that are right, doubtful or wrong."""
+"""What a check found: lines that are right, worth knowing, doubtful or wrong."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from lookalike.core.errors import LookalikeError
 
-Level = Literal["right", "doubtful", "wrong"]
-MARKS: dict[Level, str] = {"right": "✓", "doubtful": "!", "wrong": "✗"}
+Level = Literal["right", "note", "doubtful", "wrong"]
+MARKS: dict[Level, str] = {"right": "✓", "note": "·", "doubtful": "!", "wrong": "✗"}
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,10 @@ class Report:
 
     def right(self, topic: str, text: str) -> None:
         self._add("right", topic, text)
+
+    def note(self, topic: str, text: str) -> None:
+        """What does no harm, such as a key without effect."""
+        self._add("note", topic, text)
 
     def doubtful(self, topic: str, text: str) -> None:
         self._add("doubtful", topic, text)
@@ -68,6 +72,10 @@ class Report:
     def warnings(self) -> list[str]:
         return [finding.text for finding in self.findings if finding.level == "doubtful"]
 
+    @property
+    def notes(self) -> list[str]:
+        return [finding.text for finding in self.findings if finding.level == "note"]
+
     def to_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
         return {
@@ -75,6 +83,7 @@ class Report:
             "recipe": self.name,
             "problems": self.problems,
             "warnings": self.warnings,
+            "notes": self.notes,
             "passed": [f"{f.topic}: {f.text}" for f in self.findings if f.level == "right"],
             "memory_mb": self.memory_mb,
             "memory_parts_mb": self.memory,
@@ -90,13 +99,11 @@ class Report:
             first, *rest = finding.text.split("\n")
             lines.append(f"  {MARKS[finding.level]} {finding.topic:<{width}}  {first}")
             lines += [" " * (width + 6) + line for line in rest]
-        wrong, doubtful = len(self.problems), len(self.warnings)
-        told = [
-            f"{count} {word}{'s' if count > 1 else ''}"
-            for count, word in ((wrong, "problem"), (doubtful, "warning"))
-            if count
-        ]
-        lines.append(", ".join(told) if told else "ready to train")
+        counts = {"problem": len(self.problems), "warning": len(self.warnings), "note": len(self.notes)}
+        told = [f"{count} {word}{'s' if count > 1 else ''}" for word, count in counts.items() if count]
+        if not self.problems and not self.warnings:
+            told.insert(0, "ready to train")
+        lines.append(", ".join(told))
         return "\n".join(lines)
 
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from lookalike.core.component import Section, SectionList
 from lookalike.core.errors import UserError, did_you_mean
-from lookalike.core.log import warn_once
+from lookalike.core.log import note_once
 from lookalike.core.words import either, in_words, short
 from lookalike.recipe.forms import aliases, below, form_of
 from lookalike.recipe.global_keys import OTHER_NAMES, WITHOUT_MEANING, Global
@@ -39,7 +39,7 @@ def check(tree: RecipeSection) -> RecipeForm:
     settings = form.global_
     if "sim_block_size" in settings.model_fields_set and not settings.reference_behaviour:
         place = place_at(tree, ("Global", "sim_block_size"))
-        warn_once(
+        note_once(
             f"{place}: has no effect: the size follows from the memory, except with reference_behaviour",
             key=("Global", "sim_block_size"),
         )
@@ -55,7 +55,7 @@ def _tell_without_effect(section: Section, model: type[BaseModel], path: tuple[s
         told = field.description or ""
         if told.startswith(NO_EFFECT):
             reason = told.removeprefix(NO_EFFECT)
-            warn_once(f"{section.place_of(key)}: has no effect: {reason}", key=(*path, key))
+            note_once(f"{section.place_of(key)}: has no effect: {reason}", key=(*path, key))
         else:
             _tell_below(section[key], field.annotation, (*path, key))
 
@@ -75,7 +75,7 @@ def _set_aside(tree: RecipeSection) -> None:
     for name, reason in IGNORED_SECTIONS.items():
         if name in tree:
             if tree[name]:
-                warn_once(f"{tree.place_of(name)}: has no effect: {reason}", key=("recipe", name))
+                note_once(f"{tree.place_of(name)}: has no effect: {reason}", key=("recipe", name))
             del tree[name]
     if tree.get("Global") is None:
         tree.pop("Global", None)
@@ -86,7 +86,7 @@ def _set_aside(tree: RecipeSection) -> None:
     for name, reason in WITHOUT_MEANING.items():
         if name in settings:
             if settings[name]:
-                warn_once(f"{settings.place_of(name)}: has no effect: {reason}", key=("Global", name))
+                note_once(f"{settings.place_of(name)}: has no effect: {reason}", key=("Global", name))
             del settings[name]
     for other, name in OTHER_NAMES.items():
         if other not in settings:

@@ -122,6 +122,8 @@ def _put(recipe: RecipeSection, steps: list[str | int], value: Any) -> None:
         if isinstance(here, RecipeList):
             here = _into_list(here, step, value, place, last)
         elif isinstance(here, RecipeSection):
+            if number and isinstance(steps[number - 1], int):
+                _reject_second_name(here, str(step), place)
             here = _into_section(here, str(step), value, place, last)
         else:
             raise place.error(f"is {here!r} and has no entry '{step}'")
@@ -140,6 +142,19 @@ def _into_list(entries: RecipeList, step: str | int, value: Any, place: Place, l
     elif entries[step] is None:
         entries[step] = RecipeSection(place=place.at(step))
     return entries[step]
+
+
+def _reject_second_name(entry: RecipeSection, step: str, place: Place) -> None:
+    """Raise UserError where a key would come beside the one name of an entry `Name: {argument: value}`."""
+    if len(entry) != 1 or step in entry or step == "name":
+        return
+    ((name, arguments),) = entry.items()
+    if arguments is None or isinstance(arguments, RecipeSection):
+        near = did_you_mean(step, [name]) or "."
+        raise place.error(
+            f"is {name} and has no entry '{step}'{near} (its arguments: {place.at(name).path}.…; another in "
+            f"its place: -o '{place.path}={{{step}: {{…}}}}')"
+        )
 
 
 def _into_section(section: RecipeSection, step: str, value: Any, place: Place, last: bool) -> Any:

@@ -6,7 +6,7 @@ import contextlib
 from typing import Any
 
 from lookalike.core.component import Component, Place, Section
-from lookalike.core.log import warn_once
+from lookalike.core.log import note_once
 from lookalike.core.numbers import parse_number
 from lookalike.training import schedule_cycles, schedule_decays, schedule_plateau  # noqa: F401  (registers them)
 from lookalike.training.schedule_base import Schedule, schedules
@@ -36,7 +36,7 @@ def build_schedule(
     component = Component.of(section, place.path)
     told = component.arguments.get("epochs")
     if told is not None and told != epochs:
-        warn_once(f"{component.place_of('epochs')}: has no effect: the run has {epochs} epochs")
+        note_once(f"{component.place_of('epochs')}: has no effect: the run has {epochs} epochs")
     arguments = {key: value for key, value in component.arguments.items() if key != "epochs"}
     return schedules.build(
         component.with_arguments(arguments),

@@ -199,6 +199,7 @@ def test_what_only_shows_when_it_runs(values: dict[str, Any], tmp_path: Path) ->
 
 def test_doubtful_settings(values: dict[str, Any], tmp_path: Path) -> None:
     values["Optimizer"]["lr"]["warmup_epoch"] = 5
+    values["DataLoader"]["Train"]["loader"]["use_dali"] = True
     values["Global"]["image_shape"] = [3, 40, 40]
     values["DataLoader"]["Train"]["sampler"] = {
         "name": "DistributedBatchSampler",
@@ -212,6 +213,10 @@ def test_doubtful_settings(values: dict[str, Any], tmp_path: Path) -> None:
     report = checked(values, tmp_path)
     told = "\n".join(report.warnings)
     assert report.ok, report.text()
+    (note,) = report.to_dict()["notes"]
+    assert "'use_dali' has no effect" in note
+    assert note not in told
+    assert report.text().endswith(f"{len(report.warnings)} warnings, 1 note")
     for word in ("warm-up is as long as the run", "image_shape", "alone with their class", "normalises with"):
         assert word in told
 

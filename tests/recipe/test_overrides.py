@@ -149,6 +149,14 @@ def test_a_word_without_an_equals_sign() -> None:
         ("Global.epochs=many", ["-o: Global.epochs: must be a whole number, got 'many'"]),
         ("Loss.Train.7.CELoss.weight=1", ["-o: Loss.Train: has no entry 7", "0: CELoss, 1: TripletLossV2"]),
         ("Loss.Train.CELoss.weight=1", ["Loss.Train: is a list, 'CELoss' is no index", "0: CELoss"]),
+        (
+            "Loss.Train[0].CELos.weight=1",
+            ["-o: Loss.Train[0]: is CELoss and has no entry 'CELos', did you mean"],
+        ),
+        (
+            "Loss.Train[0].X=1",
+            ["is CELoss and has no entry 'X'. (its arguments: ", "'Loss.Train[0]={X: {…}}')"],
+        ),
         ("Loss.Train[x].CELoss=1", ["'[x]' is not an index"]),
         ("Loss.Train[-1].CELoss=1", ["'[-1]' is not an index"]),
         ("Global..epochs=1", ["is not a path of keys"]),
