@@ -35,7 +35,7 @@ def _counts(view: View) -> str:
         facts.append(
             ("distractors", f"{int(gallery.distractors.sum()):,} gallery pictures of no known class")
         )
-    facts.append(("queries without a match", f"{view.result.queries_without_positive:,}"))
+    facts.append(("without a match", f"{view.result.queries_without_positive:,} queries"))
     if query.cameras is not None and gallery.cameras is not None:
         facts.append(("cameras", "pictures of the class and the camera of a query are not searched"))
     kind = "bits, compared by how many are equal" if query.binary else "numbers"
@@ -73,9 +73,9 @@ def spans(counts: npt.NDArray[np.int64]) -> list[tuple[str, int]]:
 
 def _distribution(view: View) -> str:
     parts = []
-    sets = (
-        [("pictures", view.query)] if view.one_set else [("queries", view.query), ("gallery", view.gallery)]
-    )
+    sets = [("Pictures", view.query)]
+    if not view.one_set:
+        sets = [("Queries", view.query), ("Gallery pictures", view.gallery)]
     for name, each in sets:
         labels = each.labels if each.distractors is None else each.labels[~each.distractors]
         if not len(labels):

@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from lookalike.core.errors import UserError
-from lookalike.evaluation import Evaluation
+from lookalike.evaluation.scoring import Evaluation
 from lookalike.report.class_table import class_table
 from lookalike.report.confusion import confused_pairs
 from lookalike.report.dataset_facts import dataset_facts, fact_list

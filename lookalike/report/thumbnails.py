@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import cv2
 
 from lookalike.core.errors import UserError
-from lookalike.evaluation import FeatureSet
+from lookalike.evaluation.feature_set import FeatureSet
 from lookalike.images import decode_image
 from lookalike.report.page import escaped
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lookalike.evaluation import Evaluation, FeatureSet
+from lookalike.evaluation.feature_set import FeatureSet
+from lookalike.evaluation.scoring import Evaluation
 from lookalike.retrieval import Result, TopK
 
 NO_CLASS = "(no known class)"
