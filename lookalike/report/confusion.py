@@ -44,10 +44,10 @@ def confusions(view: View) -> list[Confusion]:
         found.setdefault(frozenset((true, answered)), {}).setdefault(true, []).append(row)
     pairs = []
     for names, rows in found.items():
-        # two classes of one name are told as one
-        first, *rest = sorted(names, key=lambda name, rows=rows: (-len(rows.get(name, [])), name))
-        second = rest[0] if rest else first
-        pairs.append(Confusion((first, second), (rows.get(first, []), rows.get(second, []) if rest else [])))
+        # the class with more mistakes first; two classes of one name are told as one
+        first, its = min(rows.items(), key=lambda side: (-len(side[1]), side[0]))
+        second = next(iter(names - {first}), first)
+        pairs.append(Confusion((first, second), (its, rows.get(second, []) if second != first else [])))
     return sorted(pairs, key=lambda pair: (-pair.count, pair.names))
 
 
