@@ -17,6 +17,7 @@ from lookalike.retrieval.accumulators import (
 from lookalike.retrieval.accuracy_calculator import AccuracyCalculator
 from lookalike.retrieval.calibration import ClassThresholds, OperatingPoint, class_thresholds
 from lookalike.retrieval.evaluate import DEFAULT_METRICS, Result, evaluate_retrieval
+from lookalike.retrieval.expansion import augment_database, expand_queries
 from lookalike.retrieval.functions import (
     mean_average_precision,
     mean_average_precision_at_r,
@@ -37,6 +38,7 @@ from lookalike.retrieval.rerank import RerankedSimilarities, rerank_distances
 from lookalike.retrieval.summaries import ClassMeans, bootstrap_interval, class_means
 from lookalike.retrieval.thresholds import detection_and_identification_rate, scores_needed, threshold_at
 from lookalike.retrieval.verification import FoldAccuracy, fold_accuracy, pair_distances, true_accept_rate
+from lookalike.retrieval.whitening import Whitening
 
 __all__ = [
     "DEFAULT_METRICS",
@@ -60,11 +62,14 @@ __all__ = [
     "RetrievalRPrecision",
     "RetrievalRecall",
     "TopK",
+    "Whitening",
+    "augment_database",
     "bootstrap_interval",
     "class_means",
     "class_thresholds",
     "detection_and_identification_rate",
     "evaluate_retrieval",
+    "expand_queries",
     "fold_accuracy",
     "mean_average_precision",
     "mean_average_precision_at_r",

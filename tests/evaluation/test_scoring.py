@@ -10,6 +10,7 @@ import pytest
 
 from lookalike.core.errors import UserError
 from lookalike.evaluation import Evaluation, FeatureSet, build_metrics, evaluate, score_features, scoring
+from lookalike.retrieval import RerankedSimilarities
 from tests.evaluation.loaders import Vectors, random_set
 
 
@@ -43,6 +44,20 @@ def test_codes_are_compared_by_their_bits() -> None:
     assert score_features(items).metrics["recall1"] == 1.0  # by inner product 0001 is nearer to 1111
     with pytest.raises(UserError, match="both be binary codes, or both be real"):
         score_features(items, replace(items, binary=False))
+
+
+def test_codes_are_re_ranked_from_their_hamming_distance() -> None:
+    generator = np.random.default_rng(5)
+    labels = np.arange(60) % 4
+    codes = (generator.integers(0, 2, (4, 32))[labels] ^ (generator.random((60, 32)) < 0.3)).astype(np.uint8)
+    found = score_features(
+        FeatureSet(codes, labels, None, np.arange(60), None, binary=True), re_ranking=True, top_k=5
+    )
+    # the squared distance of 0 and 1 is the Hamming distance
+    expected = RerankedSimilarities(codes.astype(np.float64), feature_normed=False).of(slice(0, 60))
+    np.fill_diagonal(expected, -np.inf)
+    assert found.top_k is not None
+    np.testing.assert_allclose(found.top_k.similarities, -np.sort(-expected)[:, :5], rtol=0, atol=1e-6)
 
 
 def test_queries_that_seem_to_be_in_the_gallery_are_told(caplog: pytest.LogCaptureFixture) -> None:

@@ -11,6 +11,7 @@ from lookalike import Recipe, evaluate, train
 from lookalike.core.errors import UserError
 from lookalike.deploy.preprocessing import recipe_preprocess
 from lookalike.evaluation import SetEvaluation
+from lookalike.retrieval import RerankedSimilarities, evaluate_retrieval
 from tests.tiny import PER_CLASS, TEST_CLASSES, TRAIN_CLASSES, recipe_values
 
 
@@ -71,6 +72,29 @@ def test_what_cannot_be_classified(pictures: Path, tmp_path: Path) -> None:
     values["Metric"] = {"Eval": [{"Recallk": {}}]}
     with pytest.raises(UserError, match=r"Metric.Eval\[0\].*Recallk scores a search"):
         train(Recipe.from_dict(values))
+
+
+def test_re_ranking(pictures: Path, tmp_path: Path) -> None:
+    """While training and by `evaluate`: the figures of the re-ranked features."""
+    values = recipe_values(pictures, tmp_path, epochs=1)
+    values["Global"]["re_ranking"] = True
+    result = train(Recipe.from_dict(values))
+    values["Global"]["pretrained_model"] = str(tmp_path / "RecModel" / "best_model")
+    assert evaluate(Recipe.from_dict(values)).metrics == result.metrics
+
+    for reference_behaviour in (False, True):
+        values["Global"]["reference_behaviour"] = reference_behaviour
+        found = evaluate(Recipe.from_dict(values), keep_features=True)
+        query, gallery = found.query_set, found.gallery_set
+        expected = evaluate_retrieval(
+            query.features, query.labels, gallery.features, gallery.labels, metrics=["recall@1", "mAP"],
+            similarities=RerankedSimilarities(
+                query.features, gallery.features, reference_behaviour=reference_behaviour
+            ),
+            reference_behaviour=reference_behaviour,
+        )  # fmt: skip
+        assert found.metrics["recall1"] == expected["recall@1"]
+        assert found.metrics["mAP"] == pytest.approx(expected["mAP"], abs=1e-6)
 
 
 def _pairs(pictures: Path, output: Path, **settings: Any) -> dict[str, Any]:
