@@ -54,8 +54,8 @@ def feature_sets(
     labels = _alike(query.labels, gallery.labels)
     if labels[0] is not query.labels:
         warn_once(
-            f"labels are numbers in the one and text in the other of {query.origin} and {gallery.origin}: they "
-            "are compared as text"
+            f"labels are numbers in the one and text in the other of {query.origin} and {gallery.origin}: "
+            "they are compared as text"
         )
     cameras = _alike(query.cameras, gallery.cameras)
     return (

@@ -5,6 +5,7 @@ Their labels must be classes the head was trained on.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -54,8 +55,15 @@ def training_labels(
     numbered each on its own (folders, `relabel: True`) share a class where they share its name. Labels from
     `class_num` on count as not trained on, since the head has no output for them.
 
+    Bare numbers name a class within their own list only: where neither set has names, both must come from one
+    file. Two lists that each count from 0 would else look alike, and the loss be that of wrong classes; the
+    reference computes none for a search.
+
     Open-set evaluation, the usual case in metric learning, has other classes: then a loss means nothing.
     """
+    bare = training.class_names is None and evaluation.class_names is None
+    if bare and os.path.realpath(training.origin) != os.path.realpath(evaluation.origin):
+        return None
     known = {training.name_of(label): label for label in np.unique(training.labels).tolist()}
     mapping = {label: known.get(evaluation.name_of(label)) for label in np.unique(evaluation.labels).tolist()}
     found = {label: there for label, there in mapping.items() if there is not None}

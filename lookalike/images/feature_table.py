@@ -75,9 +75,13 @@ class FeatureTable:
                     f"got {shape or 'one value'}"
                 )
         paths = _text(columns["paths"], origin) if "paths" in columns else None
+        if paths is not None and not all(paths):
+            if any(paths):
+                raise UserError(f"{origin}: 'paths' is empty in {paths.count('')} rows: fill in all or none")
+            paths = None
         return cls(
             vectors,
-            paths if paths and any(paths) else None,
+            paths,
             _values(columns.get("labels"), "labels", origin),
             _values(columns.get("cameras"), "cameras", origin),
             vectors.shape[1] if vectors.dtype == bool and bits is None else bits,

@@ -106,6 +106,7 @@ def test_columns_of_other_kinds(tmp_path: Path) -> None:
         ({"vectors": VECTORS, "labels": np.array([0, 0, 1, 1.5])}, "'labels' must be whole numbers or text"),
         ({"vectors": VECTORS, "labels": np.array([0, 0, 1, np.nan])}, "got fractions or NaN"),
         ({"vectors": VECTORS, "paths": np.arange(4)}, "'paths' must be text, got int64"),
+        ({"vectors": VECTORS, "paths": np.array(["a", "", "b", "c"])}, "'paths' is empty in 1 rows"),
         ({"vectors": VECTORS, "bits": np.array("x")}, "'bits' must be one whole number"),
         ({"vectors": np.where(VECTORS == 7, np.nan, 1)}, "1 of 4 vectors hold NaN .*, the first is row 2"),
     ],
