@@ -79,10 +79,16 @@ class ImageDataset(Dataset[Sample]):
                 return int(channels), int(height), int(width)
         return None
 
-    def fill_cache(self) -> None:
-        """Decode all pictures into memory, once; without `cache: ram` nothing happens."""
-        if self.cache is not None and not self.cache.places:
+    def fill_cache(self) -> dict[str, str]:
+        """Decode all pictures into memory, once; without `cache: ram` nothing happens.
+
+        Gives the files that cannot be decoded, and why.
+        """
+        if self.cache is None:
+            return {}
+        if not self.cache.places:
             self.cache.load(self.records.paths, self.transforms.backend)
+        return self.cache.broken
 
     def transforms_of(self, index: int, size: tuple[int, int] | None = None) -> Transforms:
         """The chain for a record; `size` = (width, height) where the sampler draws one."""

@@ -138,7 +138,7 @@ class Loader:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[Batch]:
-        self.dataset.fill_cache()
+        self._note_cached(self.dataset.fill_cache())
         self._keys.epoch, self._keys.skip = self.epoch, self._skip
         self.batches_done, self._skip = self._skip, 0
         batches = iter(self._batches)
@@ -146,7 +146,7 @@ class Loader:
             _running.add(batches)
         for batch in batches:
             self.batches_done += 1
-            self._note_broken(batch)
+            self._note_batch(batch)
             if "image" in batch:
                 if self.mixing is not None:
                     batch["image"], batch["label"] = self.mixing(
@@ -154,11 +154,28 @@ class Loader:
                     )
                 yield {name: batch[name] for name in batch if name not in ("broken", "failed")}
 
-    def _note_broken(self, batch: Mapping[str, Any]) -> None:
+    def _note_batch(self, batch: Mapping[str, Any]) -> None:
         if batch["failed"]:
             raise UserError(batch["failed"][0])
+        self._note_broken(batch["broken"])
+        if self.training and self.world_size > 1 and "image" not in batch:
+            # going on would leave the other processes waiting for this one
+            raise LookalikeError(
+                f"all images of a batch are broken ({self._told(batch['broken'][0][0])}, …), and the other "
+                "processes wait for it: repair or remove them"
+            )
+
+    def _note_cached(self, broken: Mapping[str, str]) -> None:
+        """Tell of what a cache could not decode before the first batch, and not when it is drawn."""
+        if broken.keys() <= self.broken.keys():
+            return
+        first = {path: index for index, path in reversed(list(enumerate(self.records.paths)))}
+        self._note_broken((path, reason, first[path]) for path, reason in broken.items())
+
+    def _note_broken(self, broken: Iterable[tuple[str, str, int]]) -> None:
+        """Remember and tell of broken images, and why. Raises UserError where they are too many."""
         fresh = False
-        for path, reason, index in batch["broken"]:
+        for path, reason, index in broken:
             if path in self.broken:
                 continue
             fresh = True
@@ -176,12 +193,6 @@ class Loader:
                 f"{len(self.broken)} of the {self.dataset.num_pictures} images of "
                 f"{self.records.origin or 'the set'} are broken, more than max_broken_share "
                 f"({self.dataset.max_broken_share:g}) allows: {some}{more}"
-            )
-        if self.training and self.world_size > 1 and "image" not in batch:
-            # going on would leave the other processes waiting for this one
-            raise LookalikeError(
-                f"all images of a batch are broken ({self._told(batch['broken'][0][0])}, …), and the other "
-                "processes wait for it: repair or remove them"
             )
 
     def _told(self, path: str, what: str = "") -> str:

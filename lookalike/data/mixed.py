@@ -51,6 +51,5 @@ class MixedDataset(ImageDataset):
         part, own = self._part_of(index)
         return part.transforms_of(own, size)
 
-    def fill_cache(self) -> None:
-        for part in self.parts:
-            part.fill_cache()
+    def fill_cache(self) -> dict[str, str]:
+        return {path: reason for part in self.parts for path, reason in part.fill_cache().items()}

@@ -40,8 +40,8 @@ class ViewsDataset(ImageDataset):
     def transforms_of(self, index: int, size: tuple[int, int] | None = None) -> Transforms:
         return self.weak.transforms_of(index, size)
 
-    def fill_cache(self) -> None:
-        self.weak.fill_cache()
+    def fill_cache(self) -> dict[str, str]:
+        return self.weak.fill_cache()
 
     def __getitem__(self, key: Key) -> Sample:
         sample = super().__getitem__(key)

@@ -78,7 +78,8 @@ def build_benchmark(recipe: Recipe, block: str = "Eval", training: Records | Non
         labels = training_labels(training, benchmark.query.records, classes)
         if labels is None:
             warn_once(
-                f"Loss.Eval is not applicable: the classes of DataLoader.{block} are not those of training"
+                f"Loss.Eval is not applicable: the classes of DataLoader.{block} are not those of training, "
+                "or are bare numbers of another list, which do not say so"
             )
             return benchmark
         benchmark.loss_labels = labels

@@ -137,6 +137,25 @@ def test_too_many_broken_images(tmp_path: Path) -> None:
         list(loader)
 
 
+def test_what_a_cache_could_not_read_is_told_before_the_first_batch(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_images(tmp_path, LABELS)
+    break_images(tmp_path, 18, 19)
+    section = loader_section(tmp_path, max_broken_share=0.05, cache="ram")
+    section["sampler"]["shuffle"] = False
+    with pytest.raises(UserError, match=r"2 of the 20 images of .*list\.txt are broken, more than"):
+        next(iter(build_loader(section)))
+    section["dataset"]["max_broken_share"] = 0.5
+    caplog.clear()
+    batches = iter(loader := build_loader(section))
+    next(batches)
+    assert [Path(path).name for path in loader.broken] == ["018.png", "019.png"]
+    assert len([text for text in caplog.messages if "broken image left out" in text]) == 2
+    list(batches)
+    assert len([text for text in caplog.messages if "broken image left out" in text]) == 2
+
+
 def test_other_processes_are_not_left_waiting(tmp_path: Path) -> None:
     write_images(tmp_path, LABELS)
     break_images(tmp_path, 0, 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -57,6 +59,14 @@ def test_training_labels(
     training: Records, evaluation: Records, class_num: int | None, expected: dict[int, int] | None
 ) -> None:
     assert training_labels(training, evaluation, class_num) == expected
+
+
+def test_bare_numbers_of_two_lists_are_no_names() -> None:
+    train, test = (replace(records([0, 1, 2]), origin=origin) for origin in ("train.txt", "test.txt"))
+    assert training_labels(train, test, 3) is None
+    assert training_labels(train, replace(test, origin="./train.txt"), 3) == {0: 0, 1: 1, 2: 2}
+    named = replace(ANIMALS, origin="test.txt")
+    assert training_labels(replace(ANIMALS, origin="train.txt"), named, 3) == {0: 0, 1: 1, 2: 2}
 
 
 @pytest.mark.parametrize("names", [None, {0: "cat", 1: "dog"}])
