@@ -84,7 +84,7 @@ def calibrate(
     except ValueError as error:
         raise UserError(str(error)) from None
     assert result.pairs is not None
-    raw = OpenSetScores.of(result)
+    raw = OpenSetScores.of(result, gallery_labels)
     scale = _cosine if query.bits is None else _share_of_equal_bits(query.bits)
     resolution = ROUNDING if query.bits is None else 1 / query.bits
     scores = replace(raw, best_positive=scale(raw.best_positive), best_other=scale(raw.best_other))
@@ -95,8 +95,7 @@ def calibrate(
         for rate in (false_accept_rate, unsure)
     ]
     by_class, by_class_unsure = (
-        class_thresholds(scores, gallery_labels, rate, resolution=resolution)
-        for rate in (false_accept_rate, unsure)
+        class_thresholds(scores, rate, resolution=resolution) for rate in (false_accept_rate, unsure)
     )
     return Thresholds(
         fingerprint,

@@ -61,16 +61,17 @@ class Figures:
     tried: int
     false_accept_rate: float
     expected_false_accept_rate: float | None
-    false_accept_interval: tuple[float, float]
+    false_accept_interval: tuple[float, float] | None
     identification_rate: float
     identification_interval: tuple[float, float]
 
     @property
     def elsewhere(self) -> str:
         """The expected rate of false accepts on other things, with its interval, as text."""
-        expected = self.expected_false_accept_rate
-        told = "" if expected is None else f"about {100 * expected:.1f} % "
-        return f"{told}({percents(self.false_accept_interval)})"
+        if self.expected_false_accept_rate is None or self.false_accept_interval is None:
+            return "unknown"
+        expected = 100 * self.expected_false_accept_rate
+        return f"about {expected:.1f} % ({percents(self.false_accept_interval)})"
 
 
 @dataclass(frozen=True)

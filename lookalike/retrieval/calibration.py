@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lookalike.retrieval.blocks import IntArray
 from lookalike.retrieval.open_set import OpenSetScores
 from lookalike.retrieval.thresholds import Scores, scores_needed, threshold_at, weighted_threshold
 
@@ -22,8 +23,8 @@ class OperatingPoint:
         accepted, and the rate is not known to be as low as that.
     identification_rate: share of the queries with an item of their class that are answered rightly and
         accepted: b >= t and b > o.
-    expected_false_accept_rate: about what comes of the threshold on classes it was not chosen on; None where
-        there is but one class. It and the intervals are explained at `OperatingPoint.find`.
+    expected_false_accept_rate: about what comes of the threshold on classes it was not chosen on; it and its
+        interval are None where there is but one class. For them and the other intervals see `find`.
     """
 
     threshold: float
@@ -33,7 +34,7 @@ class OperatingPoint:
     expected_false_accept_rate: float | None
     identification_rate: float
     threshold_interval: Interval
-    false_accept_interval: Interval
+    false_accept_interval: Interval | None
     identification_interval: Interval
 
     @property
@@ -58,18 +59,17 @@ class OperatingPoint:
     ) -> OperatingPoint:
         """The smallest threshold with at most that share of false accepts (`threshold_at`), with intervals.
 
-        Intervals come from the bootstrap over classes, since pictures of one class are not independent: as
-        many classes as there are, drawn with replacement, with all their queries. For each draw the threshold
+        Intervals come from the bootstrap over classes, since pictures of one class are not independent, and
+        two classes that are mostly mistaken for each other are not either: as many classes as there are,
+        such couples together, are drawn with replacement, with all their queries. For each draw the threshold
         is found anew. Its quantiles are the interval of the threshold; those of the rate of correct
         identification, on the draw, are that one's. The gallery stays as it is.
 
         The false-accept rate on the pictures that a threshold was chosen on says little of others: it is at
-        most the wanted one by choice. Its interval is therefore that of the thresholds of the draws applied
-        to ALL queries, and the expected rate is the mean of what they accept of the classes that are not in
-        the draw. That is a little too high, since a draw holds but 63 % of the classes. In simulations with
-        14 to 100 classes whose scores vary much between classes, 95 % intervals held the true rate in 82 to
-        91 % of the cases: with few classes they are too narrow. Efron and Tibshirani, "An Introduction to
-        the Bootstrap" (1993), chapters 8 and 17.
+        most the wanted one by choice. So each threshold is tried on the classes that are not in its draw: the
+        mean is the expected rate, the quantiles are its interval. Both are cautious, since a draw holds but
+        63 % of the classes and is tried on the few that are left: see `benchmarks/thresholds.py`. Efron and
+        Tibshirani, "An Introduction to the Bootstrap" (1993), chapters 8 and 17.
 
         Raises ValueError for a rate that is not between 0 and 1, without known queries, and without queries
         that have an item of another class to be mistaken for.
@@ -81,53 +81,57 @@ class OperatingPoint:
             )
         judged = _Judged(scores, resolution)
         found = judged.threshold(false_accept_rate)
-        draws, elsewhere = np.empty((resamples, 3)), np.full(resamples, np.nan)
+        draws = np.full((resamples, 3), np.nan)  # where a draw says nothing
         generator = np.random.default_rng(seed)
-        count = judged.classes
-        for number, draw in enumerate(draws):
+        count = judged.groups
+        for draw in draws:
             times = np.bincount(generator.integers(0, count, count), minlength=count).astype(np.float64)
             threshold = judged.threshold(false_accept_rate, times)
-            accepted, identified = judged.accepted(threshold), judged.identified(threshold, times)
-            # a draw may hold no class with a score that counts, or all of them: it says nothing
-            draw[:] = np.nan if np.isnan(threshold) else (threshold, accepted / judged.wrong, identified)
-            elsewhere[number] = judged.accepted_elsewhere(threshold, times)
+            if not np.isnan(threshold):
+                draw[:] = (
+                    threshold,
+                    judged.identified(threshold, times),
+                    judged.accepted_elsewhere(threshold, times),
+                )
         tails = [(1 - confidence) / 2, (1 + confidence) / 2]
-        low, high = np.nanquantile(draws, tails, axis=0).tolist()
+        thresholds, identified = (
+            tuple(np.nanquantile(draws[:, column], tails).tolist()) for column in (0, 1)
+        )
+        elsewhere = draws[~np.isnan(draws[:, 2]), 2]
         return cls(
             found,
             false_accept_rate,
             judged.wrong,
             judged.accepted(found),
-            float(np.nanmean(elsewhere)) if np.isfinite(elsewhere).any() else None,
+            float(elsewhere.mean()) if elsewhere.size else None,
             judged.identified(found, np.ones(count)),
-            *zip(low, high, strict=True),
+            thresholds,
+            tuple(np.quantile(elsewhere, tails).tolist()) if elsewhere.size else None,
+            identified,
         )
 
 
 class _Judged:
-    """Scores of queries, ordered so that a threshold for any weights of their classes is quickly found."""
+    """Scores of queries, ordered so that a threshold for any weights of their groups is quickly found."""
 
     def __init__(self, scores: OpenSetScores, resolution: float) -> None:
-        known, codes = np.unique(scores.labels, return_inverse=True)
-        codes = codes.reshape(-1)
-        self.classes = len(known)
+        groups = _look_alikes(scores)
+        self.groups = int(groups.max()) + 1
         self._resolution = resolution
-        wrong = np.flatnonzero(scores.nearest_other >= 0)
+        wrong = np.flatnonzero(scores.tried)
         if not wrong.size:
-            raise ValueError(
-                "no query has an item of another class to be mistaken for: one class says nothing"
-            )
+            raise ValueError("no query has an item of another class to be mistaken for")
         order = wrong[np.argsort(-scores.best_other[wrong], kind="stable")]
         self.wrong = len(order)
-        self._wrong_scores, self._wrong_codes = scores.best_other[order], codes[order]
+        self._wrong_scores, self._wrong_groups = scores.best_other[order], groups[order]
         if not scores.known.any():
             raise ValueError("no query has an item of its own class in the gallery: do they share labels?")
-        self._known = np.bincount(codes[scores.known], minlength=self.classes).astype(np.float64)
-        self._right_scores, self._right_codes = scores.best_positive[scores.right], codes[scores.right]
+        self._known = np.bincount(groups[scores.known], minlength=self.groups).astype(np.float64)
+        self._right_scores, self._right_groups = scores.best_positive[scores.right], groups[scores.right]
 
     def threshold(self, rate: float, times: Scores | None = None) -> float:
-        """`times`: (C,) how often each class is drawn; once where None."""
-        weights = np.ones(self.wrong) if times is None else times[self._wrong_codes]
+        """`times`: how often each group of classes is drawn; once where None."""
+        weights = np.ones(self.wrong) if times is None else times[self._wrong_groups]
         if not weights.any():
             return float("nan")
         return weighted_threshold(self._wrong_scores, weights, rate, self._resolution)
@@ -137,15 +141,37 @@ class _Judged:
 
     def accepted_elsewhere(self, threshold: float, times: Scores) -> float:
         """Share of the wrong scores of classes that were not drawn."""
-        left_out = times[self._wrong_codes] == 0
+        left_out = times[self._wrong_groups] == 0
         if np.isnan(threshold) or not left_out.any():
             return float("nan")
         return float((self._wrong_scores[left_out] >= threshold).mean())
 
     def identified(self, threshold: float, times: Scores) -> float:
         known = float(times @ self._known)
-        right = float(times[self._right_codes[self._right_scores >= threshold]].sum())
+        right = float(times[self._right_groups[self._right_scores >= threshold]].sum())
         return right / known if known else float("nan")
+
+
+def _look_alikes(scores: OpenSetScores) -> IntArray:
+    """The group of each query, (Q,): its class, or the couple of two classes whose queries mostly have their
+    nearest wrong item in each other.
+    """
+    known, codes = np.unique(scores.labels, return_inverse=True)
+    codes, count = codes.reshape(-1), len(known)
+    place = {label: code for code, label in enumerate(known.tolist())}
+    others = np.array([place.get(label, -1) for label in scores.other_labels.tolist()])
+    told = scores.tried & (others >= 0)
+    pairs, times = np.unique(codes[told] * count + others[told], return_counts=True)
+    order = np.argsort(times, kind="stable")
+    nearest = np.full(count, -1)
+    nearest[pairs[order] // count] = pairs[order] % count  # the one that comes most often is written last
+    own = np.arange(count)
+    mutual = (nearest >= 0) & (nearest[nearest] == own)
+    groups = np.where(mutual, np.minimum(own, nearest), own)
+    if np.all(groups == groups[0]):
+        groups = own  # two classes: a single couple would leave nothing to draw
+    numbers = np.unique(groups, return_inverse=True)[1].reshape(-1)
+    return np.asarray(numbers[codes], dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -166,7 +192,6 @@ class ClassThresholds:
 
 def class_thresholds(
     scores: OpenSetScores,
-    gallery_labels: object,
     false_accept_rate: float,
     *,
     fewest: int = 20,
@@ -180,13 +205,10 @@ def class_thresholds(
     are too few, one that accepts none of them and is not below that of all classes together. So each group
     keeps the wanted rate on its own, and hence do all of them, as long as only the NEAREST item decides: an
     answer behind one that was not accepted must not be accepted by the lower threshold of its class.
-
-    gallery_labels: (G,) those of the items that `nearest_other` counts.
     """
-    labels = np.asarray(gallery_labels)
-    tried = np.flatnonzero(scores.nearest_other >= 0)
-    names, codes = np.unique(labels[scores.nearest_other[tried]], return_inverse=True)
-    codes, wrong = codes.reshape(-1), scores.best_other[tried]
+    wrong = scores.best_other[scores.tried]
+    names, codes = np.unique(scores.other_labels[scores.tried], return_inverse=True)
+    codes = codes.reshape(-1)
     enough = max(fewest, scores_needed(false_accept_rate))
     counts = np.bincount(codes, minlength=len(names))
     own = np.flatnonzero(counts >= enough)
