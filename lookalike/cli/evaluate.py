@@ -162,6 +162,8 @@ def evaluate(
             recipe = recipe_of(config, override)
             default = build_metrics(recipe.metrics_eval)
             facts += facts_of_recipe(recipe, with_weights=False)
+            _refuse_report_of_re_ranking(recipe, report)
+            options["re_ranking"] = recipe.global_.re_ranking
             sets = sets_of_recipe(model, recipe, **how)
         else:
             raise UserError("--model needs pictures: --query LIST, or -c RECIPE for those of DataLoader.Eval")
@@ -177,6 +179,7 @@ def evaluate(
             "--report": report,
         }
         _check_recipe(recipe, [name for name, value in wanted.items() if value])
+        _refuse_report_of_re_ranking(recipe, report)
         if asked and recipe.global_.reference_behaviour:
             check_of_the_reference(asked)
         from lookalike.training import evaluate as run
@@ -218,6 +221,14 @@ def _check_recipe(recipe: Any, asked: list[str]) -> None:
         raise UserError(
             f"{of_queries[0]}: with Global.reference_behaviour figures are means of blocks of queries, and "
             "no query has a figure of its own"
+        )
+
+
+def _refuse_report_of_re_ranking(recipe: Any, report: str | None) -> None:
+    if report is not None and recipe.global_.re_ranking:
+        raise UserError(
+            "--report shows the similarities of all pairs, which re-ranking has none of: "
+            "add -o Global.re_ranking=False"
         )
 
 

@@ -123,7 +123,7 @@ class SparseRows:
                 sums = np.zeros((some.stop - some.start) * width, np.float16)
                 np.add.at(sums, flat, smaller.astype(np.float16))
             else:
-                sums = np.bincount(flat, smaller)
+                sums = np.bincount(flat, smaller).astype(np.float64, copy=False)  # which it is
             places = np.flatnonzero(sums)
             found(some, places, sums[places])
 

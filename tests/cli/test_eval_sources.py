@@ -97,6 +97,10 @@ def test_a_model_folder_on_the_sets_of_a_recipe(
     assert found["metrics"] == pytest.approx(online["metrics"], abs=1e-6)
     assert found["macro"] == pytest.approx(online["macro"], abs=1e-6)
 
+    again = ("eval", "--model", model, "-c", recipe_file, "-o", "Global.re_ranking=True")
+    assert command(*again, "--json").json()["metrics"]["mAP"] != found["metrics"]["mAP"]
+    assert "which re-ranking has none of" in command(*again, "--report", "r.html").sentence()
+
 
 def test_one_file_is_searched_in_itself(command: Command, vectors: Path, tmp_path: Path) -> None:
     found = command("eval", "--features", vectors, "--metrics", "recall@1,mAP", "--json").json()
@@ -148,15 +152,18 @@ def test_tables_and_intervals(command: Command, vectors: Path, tmp_path: Path) -
 
 def test_tables_of_a_recipe(command: Command, recipe_file: Path, checkpoint: Path, tmp_path: Path) -> None:
     weights = ("-c", recipe_file, "-o", f"Global.pretrained_model={checkpoint}")
-    told = command(
-        "eval", *weights, "--csv", tmp_path / "q.csv", "--metrics", "MRR", "--interval", "--json"
-    ).json()
+    files = ("--csv", tmp_path / "q.csv", "--report", tmp_path / "r.html")
+    told = command("eval", *weights, *files, "--metrics", "MRR", "--interval", "--json").json()
     queries = rows(tmp_path / "q.csv")
     assert list(told["metrics"]) == list(told["intervals"]) == ["MRR"]
     assert np.mean([float(row["MRR"]) for row in queries]) == pytest.approx(told["metrics"]["MRR"])
     assert Path(queries[0]["nearest_path"]).is_file()
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert str(checkpoint) in page
+    assert "query.txt" in page
     for mode, words in (
         ("reference_behaviour=True", "--interval"),
+        ("reference_behaviour=True", "--report=r.html"),
         ("eval_mode=classification", "--csv=q.csv"),
     ):
         refused = command("eval", *weights, "-o", f"Global.{mode}", words).sentence()
