@@ -33,6 +33,11 @@ def test_calibrate_then_search(command: Command, model: Path, pictures: Path, tm
     stored = json.loads((model / "thresholds.json").read_text(encoding="utf-8"))
     assert stored == {key: value for key, value in tried.items() if key != "stored"}
 
+    page = tmp_path / "report.html"
+    assert command("eval", "--model", model, "--query", root, "--report", page).code == 0
+    threshold = f"{tried['same']['threshold']:.3f}"
+    assert f"<strong>same</strong> from {threshold} on" in page.read_text(encoding="utf-8")
+
     gallery = tmp_path / "g"
     enrolled = [root / f"class {number}" for number in range(8)]
     assert command("gallery", "create", gallery, "--model", model, *enrolled).code == 0
