@@ -76,6 +76,11 @@ def test_one_set_is_not_taken_twice(features: np.ndarray) -> None:
     np.testing.assert_allclose(-source.of(slice(5, 25)), expected[5:25], rtol=0, atol=1e-12)
     same_object = RerankedSimilarities(features, features, k1=8, k2=3).of(slice(5, 25))
     np.testing.assert_array_equal(same_object, source.of(slice(5, 25)))
+    # the reference takes it twice, so that each item has a copy among its neighbours
+    twice = rerank_distances(features, features, True, 8, 3, 0.3, reference_behaviour=True)
+    doubled = rerank_distances(features, features.copy(), True, 8, 3, 0.3)
+    np.testing.assert_allclose(twice, doubled, rtol=0, atol=5e-3)
+    assert np.abs(twice - expected).max() > 0.05
 
 
 def test_the_order_of_blocks_and_their_size_change_nothing(features: np.ndarray, monkeypatch) -> None:
