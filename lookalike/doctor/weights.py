@@ -9,6 +9,7 @@ from urllib.parse import urlparse
 
 from lookalike.core.component import Component
 from lookalike.doctor.findings import Report
+from lookalike.model.backbones.timm_weights import cached_file
 from lookalike.model.weights.downloads import cached_path
 from lookalike.model.weights.sources import address_of
 from lookalike.model.weights.urls import pretrained_url
@@ -99,16 +100,9 @@ def _tell_timm(key: str, what: str, name: str, report: Report) -> None:
         return
     hub = published.hf_hub_id
     if hub:
-        from huggingface_hub import try_to_load_from_cache
-
-        repository, _, revision = hub.partition("@")
-        names = [published.hf_hub_filename] if published.hf_hub_filename else []
-        for file in names or ["model.safetensors", "pytorch_model.bin"]:
-            found = try_to_load_from_cache(repository, file, revision=revision or None)
-            if isinstance(found, str):
-                _tell(key, what, hub, Path(found), report)
-                return
-        _tell(key, what, f"huggingface.co/{repository}", None, report)
+        found = cached_file(published)
+        named = hub if found else f"huggingface.co/{hub.partition('@')[0]}"
+        _tell(key, what, named, Path(found) if found else None, report)
         return
     from torch.hub import get_dir
 

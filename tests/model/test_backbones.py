@@ -5,14 +5,17 @@ from __future__ import annotations
 import copy
 import re
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from lookalike.core.errors import LookalikeError, UserError
 from lookalike.model import backbone_normalisation, backbones, build_backbone, build_model
+from lookalike.model.backbones import timm_models
 from lookalike.model.layers import ConvNorm, DownscaleInInferDropout, make_divisible
 from lookalike.model.meta_norm import gates
 from lookalike.model.shapes import output_shape
@@ -195,11 +198,36 @@ class TestTimm:
         def offline(*_: object, **__: object) -> None:
             raise OSError("We couldn't connect to the hub\nlong story")
 
+        monkeypatch.setattr(timm_models, "why_out_of_reach", lambda: None)
         monkeypatch.setattr(timm, "create_model", offline)
         with pytest.raises(
             LookalikeError, match=r"test_vit cannot be fetched from the hub \(We couldn't connect"
         ):
             build_backbone({"name": "timm/test_vit", "pretrained": True})
+
+    def test_out_of_reach_is_told_at_once_or_the_cache_is_read(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        from huggingface_hub import constants
+
+        def refused(*_: object, **__: object) -> None:
+            raise ConnectionRefusedError(111, "Connection refused")
+
+        monkeypatch.setattr("urllib.request.getproxies", dict)
+        monkeypatch.setattr("socket.create_connection", refused)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+        section = {"name": "timm/test_vit", "pretrained": True}
+        with pytest.raises(
+            LookalikeError, match=r"from the hub \(huggingface\.co: Connection refused\); with"
+        ):
+            build_backbone(section)
+        model = build_backbone({"name": "timm/test_vit", "num_classes": 1000})
+        weights = tmp_path / "kept.safetensors"
+        save_file(model.state_dict(), weights)
+        monkeypatch.setattr(timm_models, "cached_file", lambda _: str(weights))
+        torch.testing.assert_close(
+            build_backbone(section).state_dict()["cls_token"], model.state_dict()["cls_token"]
+        )
 
     def test_normalisation(self) -> None:
         own = backbone_normalisation("PPLCNet_x2_5")

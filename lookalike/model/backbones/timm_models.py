@@ -13,6 +13,7 @@ from torch import nn
 
 from lookalike.core.component import Component
 from lookalike.core.errors import LookalikeError, UserError, did_you_mean
+from lookalike.model.backbones.timm_weights import cached_file, why_out_of_reach
 
 PREFIX = "timm/"
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -69,6 +70,8 @@ def create(component: Component, pretrained: bool = False) -> nn.Module:
         raise component.place_of("checkpoint_path").error(
             "use 'pretrained: PATH' to load weights from a file"
         )
+    if pretrained:
+        arguments |= _without_the_hub(component, name)
     try:
         return timm.create_model(name, pretrained=pretrained, **arguments)
     except TypeError as error:
@@ -76,10 +79,33 @@ def create(component: Component, pretrained: bool = False) -> nn.Module:
     except Exception as error:
         if not pretrained:
             raise component.place.error(f"timm cannot build {name}: {error}") from error
-        raise LookalikeError(
-            f"{component.place}: the pretrained weights of {name} cannot be fetched from the hub "
-            f"({_first_line(error)}); with 'pretrained: PATH' they are read from a file"
-        ) from error
+        raise _not_fetched(component, name, _first_line(error)) from error
+
+
+def _without_the_hub(component: Component, name: str) -> dict[str, Any]:
+    """Arguments that make timm read its weights from the disk, where the hub is out of reach.
+
+    Raises LookalikeError where they are not there either.
+    """
+    import timm
+
+    configuration = timm.get_pretrained_cfg(name)
+    if configuration is None or not configuration.hf_hub_id:
+        return {}
+    reason = why_out_of_reach()
+    if reason is None:
+        return {}
+    kept = cached_file(configuration)
+    if kept is None:
+        raise _not_fetched(component, name, reason)
+    return {"pretrained_cfg_overlay": {"file": kept}}
+
+
+def _not_fetched(component: Component, name: str, reason: str) -> LookalikeError:
+    return LookalikeError(
+        f"{component.place}: the pretrained weights of {name} cannot be fetched from the hub ({reason}); "
+        "with 'pretrained: PATH' they are read from a file"
+    )
 
 
 def _first_line(error: Exception) -> str:
