@@ -48,7 +48,9 @@ def calibrate(
     ] = 0.01,
     unsure_rate: Annotated[
         float | None,
-        typer.Option("--unsure-rate", help="How many may be 'unsure' at least (default: ten times as many)."),
+        typer.Option(
+            "--unsure-rate", help="How many may be 'unsure' or 'same' (default: ten times as many)."
+        ),
     ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Pictures at a time.")] = 32,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell, and write nothing.")] = False,

@@ -114,12 +114,18 @@ class ModelFolder:
         return Thresholds.read(self.path / THRESHOLDS, self.fingerprint)
 
     def write_thresholds(self, found: Thresholds) -> None:
-        """Put thresholds into the folder and on the model card, of which the rest stays as it is."""
-        found.write(self.path / THRESHOLDS)
+        """Put thresholds into the folder and on the model card, of which the rest stays as it is.
+
+        Raises UserError where the folder cannot be written.
+        """
         card = self.path / CARD
-        text = card.read_text(encoding="utf-8") if card.is_file() else self._card()
-        with atomic_file(card, "w") as file:
-            file.write(replaced_section(text, "Thresholds", found.lines()))
+        try:
+            found.write(self.path / THRESHOLDS)
+            text = card.read_text(encoding="utf-8") if card.is_file() else self._card()
+            with atomic_file(card, "w") as file:
+                file.write(replaced_section(text, "Thresholds", found.lines()))
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"thresholds cannot be written into {self.path}: {error}") from None
 
     def _card(self) -> str:
         kind = f"{self.size} bits ({self.binarize})" if self.binarize else f"{self.size} numbers"

@@ -23,7 +23,7 @@ FORMAT = 1
 MUCH_LARGER = 2.0
 """A gallery so many times as large as the one that was calibrated with is told of."""
 
-FEW_CLASSES = 10
+FEW_CLASSES = 20
 """With fewer, drawing classes anew does not say how others would vary."""
 
 Verdict = Literal["same", "unsure", "unknown"]
@@ -209,7 +209,7 @@ class Thresholds:
         if self.validation.classes < FEW_CLASSES:
             told.append(
                 f"{self.validation.classes} classes are few: the intervals, which come from drawing classes, "
-                "are too narrow."
+                "are rough, and others may lie outside of them."
             )
         return told
 

@@ -106,7 +106,7 @@ def test_other_labels_in_the_gallery_and_rates() -> None:
 
 def test_the_file_says_what_was_found(tmp_path: Path) -> None:
     """72 pictures are too few for one in a hundred, and enough for one in ten."""
-    found = calibrate("fingerprint", table(), resamples=20)
+    found = calibrate("fingerprint", table(classes=24, each=3), resamples=20)
     found.write(tmp_path / "thresholds.json")
     assert Thresholds.read(tmp_path / "thresholds.json", "fingerprint") == found
     assert Thresholds.read(tmp_path / "none.json", "fingerprint") is None
@@ -170,6 +170,9 @@ def test_a_model_folder_keeps_them_and_its_fingerprint(folder: Path) -> None:
     (folder / "README.md").unlink()
     opened.write_thresholds(found)
     assert (folder / "README.md").read_text().startswith("# Image embedding model")
+    (folder / "README.md").write_bytes(b"\xff")
+    with pytest.raises(UserError, match="cannot be written into"):
+        opened.write_thresholds(found)
 
 
 def test_a_section_is_replaced_where_it_stands() -> None:
