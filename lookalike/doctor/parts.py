@@ -192,14 +192,13 @@ def _schedule(part: Any, epochs: int, steps: int | None, report: Report) -> None
     report.right(
         "optimizer",
         f"{part.name}: {type(schedule).__name__} of {rates[1]:.2g} to {rates[2]:.2g} at the end{rise}; "
-        f"{epochs} epochs" + (f" of {steps} updates" if steps else ""),
+        f"{epochs} epoch{'s' if epochs != 1 else ''}" + (f" of {steps} updates" if steps else ""),
     )
     if warm and warm >= epochs:
         report.doubtful(
             "optimizer",
-            f"Optimizer.lr: the warm-up is as long as the run ({epochs} epochs), so the learning rate only "
-            f"rises; "
-            "set warmup_epoch lower",
+            f"Optimizer.lr: the warm-up is as long as the run ({epochs} epoch{'s' if epochs != 1 else ''}), so "
+            "the learning rate only rises; set warmup_epoch lower",
         )
     if max(rates) == 0:
         report.doubtful("optimizer", "Optimizer.lr: the learning rate is 0, so nothing will be learned")

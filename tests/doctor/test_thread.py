@@ -69,9 +69,13 @@ def test_the_block_of_the_readme(
     block = readme.partition("## Your own pictures")[2].partition("```sh\n")[2].partition("```")[0]
     commands = [shlex.split(line, comments=True) for line in block.splitlines()]
     assert [command[:2] for command in commands] == [
-        *(["lookalike", verb] for verb in ("init", "check", "train", "export", "gallery", "search"))
+        *(
+            ["lookalike", verb]
+            for verb in ("init", "check", "train", "export", "gallery", "calibrate", "search")
+        )
     ]
     draw_classes(tmp_path / "my_pictures", [6] * 8, grey=True)  # small and grey: a small network
+    draw_classes(tmp_path / "other_pictures", [6] * 4, grey=True)
     (tmp_path / "photo.jpg").write_bytes((tmp_path / "my_pictures" / "class 3" / "2.png").read_bytes())
     for number, (_, *arguments) in enumerate(commands):
         code, out, err = run(*arguments)
