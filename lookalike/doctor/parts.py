@@ -197,8 +197,8 @@ def _schedule(part: Any, epochs: int, steps: int | None, report: Report) -> None
     if warm and warm >= epochs:
         report.doubtful(
             "optimizer",
-            f"Optimizer.lr: the warm-up is as long as the run ({epochs} epoch{'s' if epochs != 1 else ''}), so "
-            "the learning rate only rises; set warmup_epoch lower",
+            f"Optimizer.lr: the warm-up is as long as the run ({warm:g} of {epochs}), so the learning rate "
+            "only rises; set warmup_epoch lower",
         )
     if max(rates) == 0:
         report.doubtful("optimizer", "Optimizer.lr: the learning rate is 0, so nothing will be learned")
