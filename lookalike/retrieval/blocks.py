@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +16,9 @@ _COMFORTABLE_BLOCK = 64 * 2**20
 
 _FEW_ROWS = 64
 """Fewer queries at a time than this make the matrix product slow, however long its rows are."""
+
+_POSITIVE = 64
+"""Bytes that a positive takes while its block is scored: its rank twice, and what metrics make of it."""
 
 _CHUNK = 16 * 2**20
 """Bytes of features that are looked at, or converted, at a time."""
@@ -43,13 +47,7 @@ def as_features(values: Any, name: str) -> FloatArray:
 
     Raises ValueError for another shape and for NaN or infinity.
     """
-    array = as_array(values)
-    if array.ndim != 2 or 0 in array.shape:
-        raise ValueError(
-            f"{name} features must be a matrix (items, dimensions) that is not empty, got shape {array.shape}"
-        )
-    if array.dtype.kind not in "fiub":
-        raise ValueError(f"{name} features must be real numbers, got {array.dtype}")
+    array = _as_matrix(values, name)
     if array.dtype not in (np.float16, np.float32, np.float64):
         array = array.astype(np.float32)
     features: FloatArray = array if array.flags.c_contiguous else np.ascontiguousarray(array)
@@ -67,6 +65,17 @@ def as_features(values: Any, name: str) -> FloatArray:
     return features
 
 
+def _as_matrix(values: Any, name: str) -> npt.NDArray[Any]:
+    array = as_array(values)
+    if array.ndim != 2 or 0 in array.shape:
+        raise ValueError(
+            f"{name} features must be a matrix (items, dimensions) that is not empty, got shape {array.shape}"
+        )
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{name} features must be real numbers, got {array.dtype}")
+    return array
+
+
 def chunks_of(features: npt.NDArray[Any]) -> list[slice]:
     """Slices of a few megabytes that features are gone through by, wherever they lie."""
     return parts_of(len(features), max(1, _CHUNK // max(1, features[0].nbytes)))
@@ -77,12 +86,16 @@ def as_codes(values: Any, name: str) -> npt.NDArray[np.int8]:
 
     The product of two such codes is `bits - 2 * Hamming distance`, a whole number that float32 holds exactly.
     """
-    codes = as_features(values, name)
-    positive = codes == 1
-    for negative in (0, -1):
-        if bool(np.all(positive | (codes == negative))):
-            return np.where(positive, np.int8(1), np.int8(-1))
-    raise ValueError(f"{name} codes must hold only 0 and 1, or only -1 and 1")
+    array = _as_matrix(values, name)
+    codes = np.empty(array.shape, np.int8)
+    negatives = {0, -1}
+    for part in chunks_of(array):
+        positive = array[part] == 1
+        negatives = {each for each in negatives if bool(np.all(positive | (array[part] == each)))}
+        codes[part] = np.where(positive, np.int8(1), np.int8(-1))
+    if not negatives:
+        raise ValueError(f"{name} codes must hold only 0 and 1, or only -1 and 1")
+    return codes
 
 
 def as_sets(query: Any, gallery: Any, binary: bool = False) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
@@ -107,7 +120,25 @@ def as_labels(values: Any, name: str, count: int) -> npt.NDArray[Any]:
         raise ValueError(
             f"{name} must be a vector of {count} values, one for each feature, got shape {array.shape}"
         )
+    if array.dtype.kind == "O":
+        for kind in (str, (int, np.integer)):
+            if all(isinstance(value, kind) for value in array.tolist()):
+                return np.array(array.tolist())
+        raise ValueError(f"{name} must be all numbers or all text")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ValueError(f"{name} hold NaN or infinity")
     return array
+
+
+def as_count(value: Any, name: str) -> int:
+    """A whole number of at least 1."""
+    try:
+        count = operator.index(value)
+    except TypeError:
+        raise ValueError(f"{name} must be a whole number, got {value!r}") from None
+    if count < 1:
+        raise ValueError(f"{name} must be at least 1, got {count}")
+    return count
 
 
 def joint_codes(query: npt.NDArray[Any], gallery: npt.NDArray[Any], name: str) -> tuple[IntArray, IntArray]:
@@ -116,16 +147,22 @@ def joint_codes(query: npt.NDArray[Any], gallery: npt.NDArray[Any], name: str) -
         raise ValueError(
             f"{name} of query and gallery must be of one type, got {query.dtype} and {gallery.dtype}"
         )
-    _, codes = np.unique(np.concatenate([query, gallery]), return_inverse=True)
+    both = [query, gallery]
+    if np.result_type(query, gallery).kind == "f" and "f" not in (query.dtype.kind, gallery.dtype.kind):
+        both = [each.astype(object) for each in both]  # uint64 beside int64 would be rounded to float64
+    _, codes = np.unique(np.concatenate(both), return_inverse=True)
     codes = codes.reshape(-1).astype(np.int64)
     return codes[: len(query)], codes[len(query) :]
 
 
-def block_rows(gallery_size: int, itemsize: int, memory_budget: int) -> int:
-    """How many queries to take at a time, for their similarities to stay within a budget in bytes."""
+def block_rows(gallery_size: int, itemsize: int, memory_budget: int, positives: int = 0) -> int:
+    """How many queries to take at a time, for what a block takes to stay within a budget in bytes.
+
+    That is their similarities, and what is made of the ranks of up to so many `positives` of each.
+    """
     row = max(1, gallery_size * itemsize)
     comfortable = max(_FEW_ROWS, _COMFORTABLE_BLOCK // row)
-    return max(1, min(comfortable, memory_budget // row))
+    return max(1, min(comfortable, memory_budget // (row + _POSITIVE * positives)))
 
 
 def identical_rows(features: npt.NDArray[Any]) -> tuple[IntArray, IntArray]:

@@ -31,7 +31,8 @@ class Candidates:
         self._cameras = joint_codes(*cameras, "cameras") if cameras else None
         self._images = _Groups(*joint_codes(*same_image, "image ids")) if same_image else None
         self._distractors = distractors
-        self.positives_expected = self._labels.mean  # before junk and the image itself are taken out
+        # before junk and the image itself are taken out
+        self.positives_expected, self.positives_most = self._labels.mean, self._labels.most
 
     def of(self, query: int) -> tuple[IntArray, IntArray]:
         """Gallery positions of the positives and of the items to take out."""
@@ -65,6 +66,11 @@ class _Groups:
     def mean(self) -> float:
         """How many there are for a query, on average."""
         return float((self._to - self._from).mean())
+
+    @property
+    def most(self) -> int:
+        """How many there are for a query, at most."""
+        return int((self._to - self._from).max())
 
     def of(self, query: int) -> IntArray:
         return self._order[self._from[query] : self._to[query]]

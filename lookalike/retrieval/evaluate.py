@@ -12,6 +12,7 @@ from lookalike.retrieval.blocks import (
     BlockSource,
     IntArray,
     accelerator_of,
+    as_count,
     as_labels,
     as_sets,
     block_rows,
@@ -21,7 +22,7 @@ from lookalike.retrieval.blocks import (
 from lookalike.retrieval.candidates import Candidates, same_image_ids
 from lookalike.retrieval.metrics import average_precision, parse_metric
 from lookalike.retrieval.pairs import PairCounts
-from lookalike.retrieval.ranking import Nearest, Ranker, TopK, similarities_and_ranker
+from lookalike.retrieval.ranking import Nearest, Ranker, Ranking, TopK, similarities_and_ranker
 from lookalike.retrieval.reference import reference_figures
 from lookalike.retrieval.summaries import ClassMeans, bootstrap_interval, class_means
 
@@ -98,7 +99,7 @@ def evaluate_retrieval(
     gallery_labels: Any,
     query_cameras: Any = None,
     gallery_cameras: Any = None,
-    metrics: Sequence[str] = DEFAULT_METRICS,
+    metrics: Sequence[str] | str = DEFAULT_METRICS,
     exclude_self: Any = False,
     *,
     block_size: int | None = None,
@@ -120,9 +121,9 @@ def evaluate_retrieval(
         is a positive.
     query_cameras, gallery_cameras: where given, gallery items with the label AND the camera of the query
         are junk and are removed.
-    metrics: `recall@k` (the hit rate), `true_recall@k`, `precision@k`, `mAP`, `mAP@k`, `mAP@R`,
-        `R-precision`, `mINP`, `MRR`, `nDCG@k`, `first_hit_rank`; see `lookalike.retrieval.metrics` for the
-        formulas.
+    metrics: names, or one: `recall@k` (the hit rate), `true_recall@k`, `precision@k`, `mAP`, `mAP@k`,
+        `mAP@R`, `R-precision`, `mINP`, `MRR`, `nDCG@k`, `first_hit_rank`; see `lookalike.retrieval.metrics`
+        for the formulas.
     exclude_self: which gallery item is the query image itself, so that it never counts: True (query i is
         gallery item i), the gallery position of each query (Q,) with -1 for none, or a pair of image ids
         `(of queries, of gallery)`.
@@ -155,13 +156,12 @@ def evaluate_retrieval(
     >>> result["recall@1"], result.queries_without_positive
     (1.0, 2)
     """
-    wanted = [parse_metric(name) for name in metrics]
+    wanted = [parse_metric(name) for name in ([metrics] if isinstance(metrics, str) else metrics)]
     query_features, gallery_features = as_sets(query, gallery, binary)
     queries, size = len(query_features), len(gallery_features)
     if (query_cameras is None) != (gallery_cameras is None):
         raise ValueError("cameras must be given for both query and gallery, or for neither")
-    if block_size is not None and block_size < 1:
-        raise ValueError(f"block_size must be at least 1, got {block_size}")
+    block_size = None if block_size is None else as_count(block_size, "block_size")
     labels = as_labels(query_labels, "query labels", queries)
     candidates = Candidates(
         labels,
@@ -173,7 +173,7 @@ def evaluate_retrieval(
             as_labels(gallery_cameras, "gallery cameras", size),
         ),
         same_image_ids(exclude_self, queries, size),
-        None if distractors is None else as_labels(distractors, "distractors", size).astype(bool),
+        None if distractors is None else _as_marks(distractors, size),
     )
     if reference_behaviour:
         if top_k is not None:
@@ -185,8 +185,7 @@ def evaluate_retrieval(
         )
         return Result(figures, gallery=size, query_labels=labels, has_positive=has_positive)
 
-    if top_k is not None and top_k < 1:
-        raise ValueError(f"top_k must be at least 1, got {top_k}")
+    top_k = None if top_k is None else as_count(top_k, "top_k")
     counts = None
     if pairs:
         if similarities is not None:
@@ -197,7 +196,9 @@ def evaluate_retrieval(
         device = accelerator_of(query, gallery)
         source, kind = similarities_and_ranker(query_features, gallery_features, device, memory_budget)
         held = source.memory
-    rows = block_size or block_rows(size, source.dtype.itemsize, memory_budget - held)
+    rows = block_size or block_rows(
+        size, source.dtype.itemsize, memory_budget - held, candidates.positives_most
+    )
     top = TopK.empty(queries, min(top_k, size), source.dtype) if top_k else None
     ranker = kind(candidates, queries, source.dtype, top, counts)
     per_query = {metric.name: np.zeros(queries) for metric in wanted}
@@ -205,15 +206,18 @@ def evaluate_retrieval(
     first = np.zeros(queries, dtype=np.int64)
     positives = np.zeros(queries, dtype=np.int64)
     parts = parts_of(queries, rows)
-    for part in progress(parts) if progress else parts:
-        members, ranking = ranker.rank(source.of(part), part)
+
+    def keep(members: IntArray, ranking: Ranking) -> None:
         if not members.size:
-            continue
+            return
         positives[members] = ranking.positives
         first[members] = ranking.first
         precision[members] = average_precision(ranking)
         for metric in wanted:
             per_query[metric.name][members] = metric.per_query(ranking)
+
+    for part in progress(parts) if progress else parts:
+        keep(*ranker.rank(source.of(part), part))  # gone before the next block is made
     has_positive = positives > 0
     if not has_positive.any():
         raise ValueError(
@@ -233,3 +237,10 @@ def evaluate_retrieval(
         top_k=top,
         pairs=counts,
     )
+
+
+def _as_marks(values: Any, count: int) -> npt.NDArray[np.bool_]:
+    marks = as_labels(values, "distractors", count)
+    if marks.dtype != bool:
+        raise ValueError(f"distractors must be True or False for each gallery item, got {marks.dtype}")
+    return marks

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lookalike.retrieval.blocks import accelerator_of, as_sets, block_rows, parts_of
+from lookalike.retrieval.blocks import accelerator_of, as_count, as_sets, block_rows, parts_of
 from lookalike.retrieval.candidates import Candidates, same_image_ids
 from lookalike.retrieval.evaluate import evaluate_retrieval
 from lookalike.retrieval.ranking import TopK, similarities_and_ranker
@@ -48,8 +48,7 @@ def rank(
     [[1], [2], [1]]
     """
     queries, items = as_sets(query, gallery, binary)
-    if k < 1:
-        raise ValueError(f"k must be at least 1, got {k}")
+    k = as_count(k, "k")
     if exclude_self is None:
         exclude_self = gallery is None
     # no gallery item has the label of a query: all there is to say is which one is the query itself

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -199,6 +200,28 @@ def test_memory_is_bounded() -> None:
     assert block_rows(10, 4, 512 * 2**20) >= 64
 
 
+def test_memory_is_bounded_with_few_classes() -> None:
+    """Half of the gallery is right for each query: ranks take more than similarities, and count too."""
+    features, labels = np.random.default_rng(0).normal(size=(40_000, 4)), np.arange(40_000) % 2
+    budget = 16 * 2**20
+    tracemalloc.start()
+    try:
+        evaluate_retrieval(
+            features[:60].astype(np.float32), labels[:60], features.astype(np.float32), labels,
+            metrics=["mAP", "mAP@R", "nDCG@5"], memory_budget=budget,
+        )  # fmt: skip
+        assert tracemalloc.get_traced_memory()[1] < budget
+    finally:
+        tracemalloc.stop()
+
+
+def test_labels_that_float64_would_round_stay_apart() -> None:
+    eye = np.eye(2)
+    with pytest.raises(ValueError, match="none of the 2 queries"):
+        evaluate_retrieval(eye, np.int64([2**53, 1]), eye, np.uint64([2**53 + 1, 3]))
+    assert evaluate_retrieval(eye, np.array([5, 6], object), eye, [5, 6], metrics="recall@1")["recall@1"] == 1
+
+
 def test_identical_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = np.float32([[1, 2], [3, 4], [1, 2], [1, 2], [3, 4], [5, 6]])
     expected = [(2, 0), (3, 0), (4, 1)]
@@ -240,6 +263,10 @@ GOOD = {"query": np.eye(3), "query_labels": [0, 1, 2], "gallery": np.eye(3), "ga
         ({"metrics": ["mPA"]}, "unknown metric 'mPA'"),
         ({"metrics": ["recall@0"]}, "whole number of at least 1"),
         ({"metrics": ["recall"]}, "unknown metric 'recall'"),
+        ({"query_labels": [0, 1, np.nan]}, "query labels hold NaN"),
+        ({"query_labels": np.array([0, "a", None], object)}, "query labels must be all numbers or all text"),
+        ({"distractors": [0, 2, 1]}, "distractors must be True or False"),
+        ({"top_k": 1.5}, "top_k must be a whole number, got 1.5"),
         ({"block_size": 0}, "block_size must be at least 1"),
         ({"top_k": 0}, "top_k must be at least 1"),
         ({"top_k": 3, "reference_behaviour": True}, "top_k lists the honest ranking"),
