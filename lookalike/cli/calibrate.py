@@ -77,7 +77,8 @@ def calibrate(
     found = find(model.fingerprint, query, gallery, false_accept_rate=false_accept_rate, unsure_rate=unsure)
     for doubt in found.doubts():
         logger.warning(doubt)
-    if not dry_run and model.folder is not None:
+    if not dry_run:
+        assert model.folder is not None  # it was made from one
         model.folder.write_thresholds(found)
     stored = "not stored (--dry-run)" if dry_run else f"stored in {folder}; 'lookalike search' uses them"
     answer({**asdict(found), "stored": not dry_run}, json, "\n".join([*_table(found), stored]))

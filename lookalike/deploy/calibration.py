@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,15 +10,12 @@ import numpy.typing as npt
 
 from lookalike.core.errors import UserError
 from lookalike.deploy.thresholds import Bounds, Figures, PairFigures, Thresholds, Validation
-from lookalike.images.feature_table import FeatureTable
-from lookalike.retrieval import (
-    OpenSetScores,
-    OperatingPoint,
-    PairCounts,
-    class_thresholds,
-    evaluate_retrieval,
-    scores_needed,
-)
+from lookalike.evaluation.feature_files import feature_sets
+from lookalike.evaluation.feature_set import FeatureSet
+from lookalike.evaluation.metrics import metrics_named
+from lookalike.evaluation.scoring import score_features
+from lookalike.images.feature_table import UNKNOWN, FeatureTable
+from lookalike.retrieval import OpenSetScores, OperatingPoint, PairCounts, class_thresholds, scores_needed
 
 CONFIDENCE = 0.95
 ROUNDING = 2e-6
@@ -54,7 +49,9 @@ def calibrate(
     """Thresholds of the model with this fingerprint, on the similarities that the search of a gallery gives.
 
     query: labelled vectors with paths; gallery: those that they are searched in, by default each among all
-        the others. A file never counts as its own match, nor does a picture of the same label and camera.
+        the others. They are compared by the rules of `lookalike eval`: a file never counts as its own match,
+        nor does a picture of the same label and camera. The label -1 is no class: such a picture in the
+        gallery is ranked and never right, and as a query it is an unknown thing, whose best score is wrong.
     false_accept_rate: the share of pictures of unknown things that may be called `same`; unsure_rate: the
         share that may be called `same` or `unsure`, by default ten times as much, but at most a half.
 
@@ -62,32 +59,24 @@ def calibrate(
     of two kinds.
     """
     unsure = check_rates(false_accept_rate, unsure_rate)
-    found = query if gallery is None else gallery
-    query_labels, gallery_labels = _labels(query), _labels(found)
-    _check_classes(query_labels, None if gallery is None else gallery_labels)
-    if query.bits != found.bits:
+    if query.labels is None or (gallery is not None and gallery.labels is None):
+        raise UserError("thresholds need the label of every picture")
+    if gallery is not None and query.bits != gallery.bits:
         raise UserError("the vectors of the two lists are of two kinds: make both with the same model")
-    has_cameras = query.cameras is not None and found.cameras is not None
-    try:
-        result = evaluate_retrieval(
-            _comparable(query),
-            query_labels,
-            _comparable(found),
-            gallery_labels,
-            query.cameras if has_cameras else None,
-            found.cameras if has_cameras else None,
-            ("recall@1",),
-            _image_ids(query, found),
-            binary=query.bits is not None,
-            pairs=True,
-        )
-    except ValueError as error:
-        raise UserError(str(error)) from None
+    asked, found = feature_sets(query, gallery)
+    _check_classes(asked, found)
+    result = score_features(asked, found, metrics_named(["recall@1"]), pairs=True).result
+    assert result is not None
     assert result.pairs is not None
-    raw = OpenSetScores.of(result, gallery_labels)
+    raw = OpenSetScores.of(result, found.labels)
     scale = _cosine if query.bits is None else _share_of_equal_bits(query.bits)
     resolution = ROUNDING if query.bits is None else 1 / query.bits
-    scores = replace(raw, best_positive=scale(raw.best_positive), best_other=scale(raw.best_other))
+    scores = OpenSetScores(
+        _each_unknown_alone(asked),
+        scale(raw.best_positive),
+        scale(raw.best_other),
+        raw.other_labels.astype(str),
+    )
     points = [
         OperatingPoint.find(
             scores, rate, resolution=resolution, confidence=CONFIDENCE, resamples=resamples, seed=seed
@@ -100,7 +89,7 @@ def calibrate(
     return Thresholds(
         fingerprint,
         Validation(
-            len(query), len(np.unique(query_labels)), len(found), len(np.unique(gallery_labels)),
+            len(asked), len(_known(asked)[0]), len(found), len(_known(found)[0]),
             float(scores.right[scores.known].mean()), CONFIDENCE,
         ),
         _figures(points[0]),
@@ -115,48 +104,45 @@ def calibrate(
     )  # fmt: skip
 
 
-def _labels(table: FeatureTable) -> npt.NDArray[Any]:
-    if table.labels is None:
-        raise UserError("thresholds need the label of every picture")
-    return table.labels.astype(str)
-
-
-def _check_classes(query: npt.NDArray[Any], gallery: npt.NDArray[Any] | None) -> None:
-    labels, counts = np.unique(
-        query if gallery is None else np.concatenate([query, gallery]), return_counts=True
+def _known(*sets: FeatureSet) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+    """The classes of all sets together, and how many pictures each has; those of no known class are none."""
+    labels = np.concatenate(
+        [each.labels if each.distractors is None else each.labels[~each.distractors] for each in sets]
     )
+    return np.unique(labels, return_counts=True)
+
+
+def _each_unknown_alone(query: FeatureSet) -> npt.NDArray[Any]:
+    """Labels for drawing classes: what is known of none is not one class, so each picture is its own."""
+    labels = query.labels.astype(str)
+    if query.distractors is None:
+        return labels
+    rows = np.char.add(f"{UNKNOWN} in row ", np.arange(len(query)).astype(str))
+    return np.where(query.distractors, rows, labels)
+
+
+def _check_classes(query: FeatureSet, gallery: FeatureSet) -> None:
+    sets = (query,) if gallery is query else (query, gallery)
+    labels, counts = _known(*sets)
     if len(labels) < 2:
+        classes = [f"'{label}'" for label in labels]
+        if any(each.distractors is not None for each in sets):
+            classes.append(f"no known class ({UNKNOWN})")
         raise UserError(
-            f"thresholds need pictures of at least two classes, and all of these {counts.sum()} are of "
-            f"'{labels[0]}' (the label of a picture is the name of its folder, or what --list says)"
+            f"thresholds need pictures of at least two classes, and all of these {sum(map(len, sets))} are "
+            f"of {' or of '.join(classes)} (the label of a picture is the name of its folder, or what "
+            "--list says)"
         )
-    if gallery is None and counts.max() < 2:
+    if gallery is query and counts.max() < 2:
         raise UserError(
             f"thresholds need classes with two pictures or more, and each of these {len(labels)} has one: "
             "there is nothing to be recognised (the label of a picture is the name of its folder, or what "
             "--list says)"
         )
-    if gallery is not None and not np.isin(query, gallery).any():
+    if not np.isin(_known(query)[0], _known(gallery)[0]).any():
         raise UserError(
             "none of the pictures has a class that the gallery list has: do the two use the same labels?"
         )
-
-
-def _image_ids(query: FeatureTable, gallery: FeatureTable) -> Any:
-    """The files, so that no picture is compared with itself, whichever list it is named in."""
-    if query.paths is None or gallery.paths is None:
-        return query is gallery
-    return tuple(
-        np.array([str(Path(path).resolve()) for path in paths]) for paths in (query.paths, gallery.paths)
-    )
-
-
-def _comparable(table: FeatureTable) -> npt.NDArray[Any]:
-    """Vectors whose inner product is the similarity that a gallery gives: of length 1, or codes of bits."""
-    if table.bits is not None:
-        return table.codes()
-    norms = np.linalg.norm(table.vectors, axis=1, keepdims=True)
-    return np.asarray(table.vectors / np.maximum(norms, 1e-12), dtype=np.float32)
 
 
 def _cosine(products: Any) -> Any:

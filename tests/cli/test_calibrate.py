@@ -73,6 +73,26 @@ def test_calibrate_then_search(command: Command, model: Path, pictures: Path, tm
     assert command("search", gallery, known, "--threshold", "0.5").code == 0  # they are not asked for
 
 
+def test_a_list_means_to_calibrate_what_it_means_to_eval(
+    command: Command, model: Path, pictures: Path, tmp_path: Path
+) -> None:
+    """The label -1 is that of no class."""
+    file = tmp_path / "list.txt"
+    file.write_text(
+        "".join(
+            f"class {folder}/{n}.png\t{folder if folder < 5 else -1}\n"
+            for folder in range(9)
+            for n in range(4)
+        )
+    )
+    lists = ("--root", pictures / "pictures", "--json")
+    scored = command("eval", "--model", model, "--query", file, *lists).json()
+    found = command("calibrate", model, "--list", file, "--dry-run", *lists).json()["validation"]
+    assert (scored["queries"], scored["queries_without_positive"]) == (36, 16)
+    assert (found["queries"], found["classes"], found["gallery_classes"]) == (36, 5, 5)
+    assert found["recognised"] == scored["metrics"]["recall1"]
+
+
 def test_a_small_calibration_is_told_by_a_large_gallery(
     command: Command, model: Path, pictures: Path, tmp_path: Path
 ) -> None:

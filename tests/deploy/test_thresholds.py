@@ -15,6 +15,8 @@ from lookalike import Embedder, Gallery, ModelFolder
 from lookalike.core.errors import UserError
 from lookalike.deploy.calibration import calibrate
 from lookalike.deploy.thresholds import Bounds, Thresholds, judged, replaced_section
+from lookalike.evaluation.feature_files import feature_sets
+from lookalike.evaluation.scoring import score_features
 from lookalike.images.feature_table import FeatureTable
 
 
@@ -79,9 +81,54 @@ def test_cameras_are_left_out() -> None:
     assert fewer.same.identification_rate < all_of_them.same.identification_rate
 
 
+def test_pictures_of_no_known_class() -> None:
+    """Counted by the definition: -1 is right for nothing, and what looks like it is a wrong answer."""
+    every = table(3)
+    assert every.labels is not None
+    labels = np.where(every.labels.astype(int) < 2, -1, every.labels.astype(int))  # 12 of 72, of two classes
+    numbers, text = (FeatureTable(every.vectors, every.paths, each) for each in (labels, labels.astype(str)))
+    found = calibrate("f", numbers, false_accept_rate=0.1, resamples=5)
+    assert found == calibrate("f", text, false_accept_rate=0.1, resamples=5)
+    vectors = every.vectors / np.linalg.norm(every.vectors, axis=1, keepdims=True)
+    similarity = vectors @ vectors.T
+    np.fill_diagonal(similarity, -np.inf)
+    right = (labels[:, None] == labels) & (labels >= 0)
+    own, wrong = (np.where(which, similarity, -np.inf).max(axis=1) for which in (right, ~right))
+    assert (found.validation.classes, found.validation.gallery_classes) == (10, 10)
+    assert found.validation.recognised == pytest.approx((own > wrong)[labels >= 0].mean(), abs=1e-12)
+    assert (found.same.tried, found.same.false_accepts) == (72, (wrong >= found.same.threshold).sum())
+    # two such pictures are often of one thing, and so alike that nothing below may be accepted
+    assert found.same.threshold > calibrate("f", every, false_accept_rate=0.1, resamples=5).same.threshold
+
+
+def test_the_figures_are_those_of_an_evaluation(tmp_path: Path) -> None:
+    """The same pictures by other names, and by links, are the same or not by one rule."""
+    every = table(1)
+    files = [tmp_path / f"{n}.png" for n in range(72)]
+    for n, file in enumerate(files):
+        file.touch()
+        (tmp_path / f"link{n}.png").symlink_to(file)
+    query = FeatureTable(every.vectors, [str(file) for file in files], every.labels)
+    for spelled in ("x/../{}.png", "link{}.png", "of another {}.png"):
+        paths = [str(tmp_path / spelled.format(n)) for n in range(72)]
+        gallery = FeatureTable(every.vectors, paths, every.labels)
+        found = calibrate("f", query, gallery, resamples=5)
+        scored = score_features(*feature_sets(query, gallery))
+        assert found.validation.recognised == scored.metrics["recall1"], spelled
+
+
+def test_cameras_of_one_list_alone_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    query, gallery = table(2), table(2)
+    with_cameras = FeatureTable(query.vectors, query.paths, query.labels, np.arange(72) % 2)
+    calibrate("f", with_cameras, gallery, resamples=5)
+    assert "the query set has cameras and the gallery set has none" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
+        (lambda t: {"labels": np.full(72, -1)}, "all of these 72 are of no known class"),
+        (lambda t: {"labels": np.repeat(["x", "-1"], 36)}, "are of 'x' or of no known class"),
         (lambda t: {"labels": None}, "need the label of every picture"),
         (lambda t: {"labels": np.full(72, "x")}, "all of these 72 are of 'x'"),
         (lambda t: {"labels": np.arange(72).astype(str)}, "each of these 72 has one"),
