@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from lookalike.cli.options import Json, Overrides, RequireGpu, answer, application, percent, recipe_of
+from lookalike.cli.options import Json, Overrides, RequireGpu, answer, application, figure, percent, recipe_of
 from lookalike.cli.report import (
     Facts,
     facts_of_files,
@@ -132,9 +133,7 @@ def evaluate(
     marks: list[Any] = []
     if report is not None:
         options |= report_options()
-    for name, file in (("--csv", csv), ("--per-class-csv", per_class_csv), ("--report", report)):
-        if file is not None and Path(file).is_dir():
-            raise UserError(f"{name} {file} is a folder")
+    _check_outputs({"--csv": csv, "--per-class-csv": per_class_csv, "--report": report})
     if features is not None:
         _only(given, "--features", "--gallery", "--list", "--gallery-list", "--root", "--bits", "--normalize")
         from lookalike.cli.scored_sets import sets_of_files
@@ -192,11 +191,28 @@ def evaluate(
         raise UserError(
             "say what to score: -c RECIPE (a checkpoint), --model MODEL_FOLDER, or --features FILE"
         )
+    _tell(found, interval, json)  # first: a full disk shall not lose the figures
     if isinstance(found, Evaluation) and process.is_main():
         _write_tables(found, csv, per_class_csv)
         if report is not None:
             write_report(report, found, facts, marks)
-    _tell(found, interval, json)
+
+
+def _check_outputs(outputs: Mapping[str, str | None]) -> None:
+    """Raise UserError for files that could not be written, before the work is done."""
+    taken: dict[Path, str] = {}
+    for name, file in outputs.items():
+        if file is None:
+            continue
+        path = Path(file).absolute()
+        if path.is_dir():
+            raise UserError(f"{name} {file} is a folder")
+        above = next(folder for folder in path.parents if folder.exists())
+        if not above.is_dir() or not os.access(above, os.W_OK):
+            raise UserError(f"{name} {file} cannot be written: {above} is not a folder to write into")
+        if path in taken:
+            raise UserError(f"{taken[path]} and {name} name the same file: {file}")
+        taken[path] = name
 
 
 def _only(given: Mapping[str, Any], source: str, *allowed: str) -> None:
@@ -252,7 +268,7 @@ def _tell(found: Any, interval: bool, json: bool) -> None:
         if interval:
             values["intervals"] = intervals(found)
             figures = "\n".join(
-                f"{percent({name: found.metrics[name]})}  ({100 * low:.1f} … {100 * high:.1f} %)"
+                f"{percent({name: found.metrics[name]})}  ({figure(name, low)} … {figure(name, high)})"
                 for name, (low, high) in values["intervals"].items()
             )
     losses = "".join(f"  {name} {value:.4f}" for name, value in found.losses.items())

@@ -90,7 +90,12 @@ def answer(values: dict[str, Any], as_json: bool, text: str) -> None:
 
 def percent(metrics: dict[str, float]) -> str:
     """`recall1 88.9 %  mAP 73.3 %`."""
-    return "  ".join(f"{name} {100 * value:.1f} %" for name, value in metrics.items())
+    return "  ".join(f"{name} {figure(name, value)}" for name, value in metrics.items())
+
+
+def figure(name: str, value: float) -> str:
+    """A figure as people read it: a share in percent, a rank as it is."""
+    return f"{value:.1f}" if name.endswith("_rank") else f"{100 * value:.1f} %"
 
 
 def _plain(value: Any) -> Any:

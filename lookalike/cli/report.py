@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lookalike.core.log import logger
@@ -42,9 +43,11 @@ def facts_of_recipe(recipe: Recipe, with_weights: bool) -> Facts:
 
 
 def model_facts(folder: str) -> Facts:
-    """The model folder and the fingerprint of what is in it."""
+    """The model folder and the fingerprint of what is in it, or the checkpoint."""
     from lookalike.deploy import ModelFolder
 
+    if not _is_model_folder(folder):
+        return [("checkpoint", folder)]
     return [("model folder", f"{folder} (fingerprint {ModelFolder.open(folder).fingerprint[:12]})")]
 
 
@@ -53,10 +56,18 @@ def model_marks(folder: str) -> list[Mark]:
     from lookalike.deploy import ModelFolder
     from lookalike.report import Mark
 
+    if not _is_model_folder(folder):
+        return []
     found = ModelFolder.open(folder).thresholds()
     if found is None:
         return []
     return [Mark("unsure", found.unsure.threshold), Mark("same", found.same.threshold)]
+
+
+def _is_model_folder(folder: str) -> bool:
+    from lookalike.deploy.model_folder import MANIFEST
+
+    return (Path(folder) / MANIFEST).is_file()
 
 
 def write_report(path: str, found: Any, facts: Facts, marks: list[Mark]) -> None:

@@ -14,8 +14,8 @@ from lookalike.evaluation.feature_set import FeatureSet
 from lookalike.evaluation.loader import LeftOut
 from lookalike.images.feature_table import UNKNOWN, FeatureTable, row_parts
 
-_OF_LENGTH_ONE = 1e-5
-"""Vectors that were scaled in float32 are this near to length 1."""
+_OF_LENGTH_ONE = {2: 1e-3, 4: 1e-5, 8: 1e-5}
+"""By bytes of a number, how near to length 1 vectors are that were scaled before they were stored."""
 
 
 def feature_sets(
@@ -74,7 +74,7 @@ def scaled(vectors: npt.NDArray[Any]) -> npt.NDArray[Any]:
     for part in row_parts(len(vectors)):
         rows = vectors[part]  # in float32 or float16 the squares might overflow
         lengths[part] = np.sqrt(np.einsum("nd,nd->n", rows, rows, dtype=np.float64, casting="unsafe"))
-    if np.abs(lengths - 1).max() < _OF_LENGTH_ONE:
+    if np.abs(lengths - 1).max() < _OF_LENGTH_ONE.get(vectors.itemsize, 0):
         return vectors
     result = np.empty(vectors.shape, np.float64 if vectors.dtype == np.float64 else np.float32)
     for part in row_parts(len(vectors)):

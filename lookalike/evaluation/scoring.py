@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from lookalike.core.errors import UserError
 from lookalike.core.log import warn_once
@@ -19,6 +20,9 @@ from lookalike.evaluation.metrics import MetricSpec, build_metrics, figures_of
 from lookalike.images.feature_table import row_parts
 from lookalike.retrieval import RerankedSimilarities, Result, TopK, evaluate_retrieval
 from lookalike.retrieval.blocks import as_codes, row_hashes
+
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+"""Spreads the numbers of files over 64 bits."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +200,7 @@ def _same_images(query: FeatureSet, gallery: FeatureSet) -> Any:
     """Ids of images by their file, for `exclude_self`; where files are not known, if both are one set."""
     if query.paths is None or gallery.paths is None:
         if query is not gallery:
-            _tell_of_copies(query, gallery)
+            _tell_of_copies(query, gallery, None)
         return query is gallery
     numbers: dict[str, int] = {}
 
@@ -205,18 +209,39 @@ def _same_images(query: FeatureSet, gallery: FeatureSet) -> Any:
         files = (os.path.abspath(path) for path in found.paths or [])  # noqa: PTH100
         return [numbers.setdefault(file, len(numbers)) for file in files]
 
-    return ids(query), ids(gallery)
+    both = ids(query), ids(gallery)
+    if query is not gallery:
+        _tell_of_copies(query, gallery, both)
+    return both
 
 
-def _tell_of_copies(query: FeatureSet, gallery: FeatureSet) -> None:
-    """Warn where queries seem to be in the gallery themselves, which makes figures look perfect."""
+def _tell_of_copies(
+    query: FeatureSet, gallery: FeatureSet, images: tuple[Sequence[int], Sequence[int]] | None
+) -> None:
+    """Warn where queries seem to be in the gallery themselves, which makes figures look perfect.
+
+    images: numbers of the files of both, where they are known; a file is no copy of itself.
+    """
     kinds = [(found.features.dtype, found.features.shape[1]) for found in (query, gallery)]
     if query.binary or kinds[0] != kinds[1]:  # codes of different pictures are often the same
         return
     asked, known = (row_hashes(np.ascontiguousarray(found.features)) for found in (query, gallery))
-    copies = int(np.isin(asked, known).sum())
-    if copies:
-        warn_once(
-            f"{copies} of {len(query)} queries have exactly the vector of a gallery picture: if these are "
-            "the same pictures, each is its own match, which only the paths of both sets would tell"
+    copies = _how_often(asked, known)
+    told = ": if these are the same pictures, each is its own match, which only the paths of both would tell"
+    if images is not None:
+        told = " of another name: copies and links of a query count as matches"
+        copies -= _how_often(
+            *(
+                vectors ^ (np.asarray(files, np.uint64) * _ODD)
+                for vectors, files in zip((asked, known), images, strict=True)
+            )
         )
+    count = int(np.count_nonzero(copies))
+    if count:
+        warn_once(f"{count} of {len(query)} queries have exactly the vector of a gallery picture{told}")
+
+
+def _how_often(values: npt.NDArray[np.uint64], among: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    """How often each value is among others: (N,), (M,) -> (N,)."""
+    ordered = np.sort(among)
+    return np.searchsorted(ordered, values, side="right") - np.searchsorted(ordered, values, side="left")

@@ -29,6 +29,9 @@ def query_table(evaluation: Evaluation) -> Iterator[Row]:
     assert top is not None, "evaluate with top_k=1"
     assert result.per_query is not None
     assert result.first_hit_rank is not None
+    assert result.nearest_other is not None
+    assert result.best_other is not None
+    assert result.best_positive is not None
     yield [
         "path", "label", "has_positive", *evaluation.metrics, "first_hit_rank",
         "nearest_path", "nearest_label", "nearest_similarity",
@@ -39,6 +42,8 @@ def query_table(evaluation: Evaluation) -> Iterator[Row]:
         own = [float(values[row]) if scored else "" for values in figures]
         first = int(result.first_hit_rank[row]) if scored else ""
         place = int(top.indices[row, 0])
+        if result.best_other[row] >= result.best_positive[row]:
+            place = int(result.nearest_other[row])  # of equally near items the wrong one stands first
         found: Row = ("", "", "")
         if place >= 0:
             found = (gallery.name_of(place), gallery.class_of(place), float(top.similarities[row, 0]))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from lookalike import Embedder
+from lookalike.cli.report import model_facts, model_marks
 from lookalike.retrieval import evaluate_retrieval
 from tests.cli.conftest import Command
 
@@ -216,6 +217,11 @@ def test_vectors_are_kept_for_the_next_time(
         (("--features", "v.npz", "--metrics", "recal@1"), "unknown metric 'recal@1'"),
         (("--features", "v.npz", "--root", "."), "name a list too"),
         (("--features", "v.npz", "--csv", "."), "--csv . is a folder"),
+        (("--features", "v.npz", "--csv", "v.npz/x.csv"), "--csv v.npz/x.csv cannot be written: "),
+        (
+            ("--features", "v.npz", "--csv", "a.csv", "--per-class-csv", "a.csv"),
+            "--csv and --per-class-csv name the same file: a.csv",
+        ),
         (("--features", "v.npz", "--gallery-list", "a"), "name that file too"),
     ],
 )
@@ -224,6 +230,18 @@ def test_mistakes_are_one_sentence(
 ) -> None:
     monkeypatch.chdir(vectors.parent)
     assert sentence in command("eval", *words).sentence()
+
+
+def test_a_rank_is_no_share(command: Command, vectors: Path) -> None:
+    words = ("eval", "--features", vectors, "--metrics", "first_hit_rank,recall@1")
+    rank = command(*words, "--json").json()["metrics"]["first_hit_rank"]
+    assert command(*words).out.startswith(f"first_hit_rank {rank:.1f}  recall1 ")
+    assert command(*words, "--interval").out.splitlines()[0].startswith(f"first_hit_rank {rank:.1f}  (1.")
+
+
+def test_a_report_of_a_checkpoint(checkpoint: Path) -> None:
+    assert model_facts(str(checkpoint)) == [("checkpoint", str(checkpoint))]
+    assert model_marks(str(checkpoint)) == []
 
 
 def test_a_report_of_each_source(

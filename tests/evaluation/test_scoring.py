@@ -10,6 +10,7 @@ import pytest
 
 from lookalike.core.errors import UserError
 from lookalike.evaluation import Evaluation, FeatureSet, build_metrics, evaluate, score_features, scoring
+from lookalike.evaluation.tables import query_table
 from lookalike.retrieval import RerankedSimilarities
 from tests.evaluation.loaders import Vectors, random_set
 
@@ -69,6 +70,24 @@ def test_queries_that_seem_to_be_in_the_gallery_are_told(caplog: pytest.LogCaptu
     score_features(whole)
     score_features(features_of(random_set(40, 4)), whole)
     assert caplog.text == ""
+
+
+def test_copies_of_a_query_under_another_name_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    whole = replace(features_of(random_set(40, 3)), paths=[f"{row}.jpg" for row in range(40)])
+    files = {"itself": ["0.jpg", "1.jpg", "2.jpg"], "copies": ["0.jpg", "other.jpg", "another.jpg"]}
+    for kind, paths in files.items():
+        part = FeatureSet(whole.features[:3].copy(), whole.labels[:3], None, np.arange(3), paths)
+        score_features(part, whole)
+        told = "2 of 3 queries have exactly the vector of a gallery picture of another name" in caplog.text
+        assert told == (kind == "copies")
+
+
+def test_the_nearest_of_a_table_follows_the_rule_for_ties() -> None:
+    gallery = FeatureSet(np.eye(2)[[0, 0, 1]], np.array([7, 8, 8]), None, np.arange(3), list("abc"))
+    query = FeatureSet(np.eye(2)[:1], np.array([7]), None, np.arange(1), ["q"])
+    head, row = query_table(score_features(query, gallery, top_k=1))
+    told = dict(zip(head, row, strict=True))
+    assert (told["recall1"], told["first_hit_rank"], told["nearest_label"]) == (0.0, 2, "8")
 
 
 def test_the_example_of_the_docstring() -> None:
