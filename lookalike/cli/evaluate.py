@@ -191,11 +191,13 @@ def evaluate(
         raise UserError(
             "say what to score: -c RECIPE (a checkpoint), --model MODEL_FOLDER, or --features FILE"
         )
-    _tell(found, interval, json)  # first: a full disk shall not lose the figures
-    if isinstance(found, Evaluation) and process.is_main():
-        _write_tables(found, csv, per_class_csv)
-        if report is not None:
-            write_report(report, found, facts, marks)
+    try:
+        if isinstance(found, Evaluation) and process.is_main():
+            _write_tables(found, csv, per_class_csv)
+            if report is not None:
+                write_report(report, found, facts, marks)
+    finally:  # neither does a full disk lose the figures, nor a closed pipe the files
+        _tell(found, interval, json)
 
 
 def _check_outputs(outputs: Mapping[str, str | None]) -> None:
@@ -204,7 +206,7 @@ def _check_outputs(outputs: Mapping[str, str | None]) -> None:
     for name, file in outputs.items():
         if file is None:
             continue
-        path = Path(file).absolute()
+        path = Path(file).resolve()  # by whatever way it is named
         if path.is_dir():
             raise UserError(f"{name} {file} is a folder")
         above = next(folder for folder in path.parents if folder.exists())

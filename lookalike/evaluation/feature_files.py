@@ -15,7 +15,10 @@ from lookalike.evaluation.loader import LeftOut
 from lookalike.images.feature_table import UNKNOWN, FeatureTable, row_parts
 
 _OF_LENGTH_ONE = {2: 1e-3, 4: 1e-5, 8: 1e-5}
-"""By bytes of a number, how near to length 1 vectors are that were scaled before they were stored."""
+"""By bytes of a number, how near to length 1 vectors are that were scaled before they were stored.
+
+Half precision rounds a number by up to 2^-11 of itself, and a length by no more.
+"""
 
 
 def feature_sets(

@@ -25,6 +25,7 @@ from lookalike.retrieval.blocks import (
     as_labels,
     chunks_of,
     joint_codes,
+    squared_lengths,
 )
 from lookalike.retrieval.evaluate import Result, evaluate_retrieval
 from lookalike.retrieval.summaries import class_means
@@ -182,7 +183,7 @@ class _Nearness(Similarities):
     def __init__(self, query: FloatArray, gallery: FloatArray, memory_budget: int) -> None:
         super().__init__(query, gallery, memory_budget)
         with np.errstate(over="ignore"):
-            self._half_squares = (_squared_lengths(gallery) / 2).astype(self.dtype)
+            self._half_squares = (squared_lengths(gallery) / 2).astype(self.dtype)
         if not np.isfinite(self._half_squares).all():
             raise ValueError("the features are so large that their distances overflow: scale them first")
 
@@ -240,13 +241,7 @@ def _check_included(
         )
 
 
-def _squared_lengths(features: FloatArray) -> npt.NDArray[np.float64]:
-    return np.concatenate(
-        [np.square(features[part], dtype=np.float64).sum(axis=1) for part in chunks_of(features)]
-    )
-
-
 def _equally_long(features: FloatArray) -> bool:
     """Whether the rows have one length, but for the rounding of a normalisation in float32."""
-    squares = _squared_lengths(features)
+    squares = squared_lengths(features)
     return bool(squares.max() - squares.min() <= 32 * np.finfo(np.float32).eps * squares.max())

@@ -247,10 +247,17 @@ def _largest(features: npt.NDArray[Any]) -> float:
     return max(max(float(features[part].max()), -float(features[part].min())) for part in chunks_of(features))
 
 
+def squared_lengths(features: npt.NDArray[Any], dtype: npt.DTypeLike = np.float64) -> FloatArray:
+    """Squared Euclidean length of each row: (N,), summed in float64."""
+    squares: FloatArray = np.empty(len(features), dtype)
+    for part in chunks_of(features):
+        squares[part] = np.square(features[part], dtype=np.float64).sum(axis=1)
+    return squares
+
+
 def longest(features: npt.NDArray[Any]) -> float:
     """The largest Euclidean length of a row."""
-    squares = [np.square(features[part], dtype=np.float64).sum(axis=1).max() for part in chunks_of(features)]
-    return float(np.sqrt(max(squares)))
+    return float(np.sqrt(squared_lengths(features).max()))
 
 
 class BlockSource(Protocol):

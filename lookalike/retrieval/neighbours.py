@@ -7,21 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from lookalike.retrieval.blocks import FloatArray, Similarities, block_rows, chunks_of, parts_of
+from lookalike.retrieval.blocks import FloatArray, Similarities, block_rows, parts_of, squared_lengths
 from lookalike.retrieval.ranking import best
 
 Int32Array = npt.NDArray[np.int32]
 
 _CACHED = 2**20
 """Bytes of features that are gathered at a time."""
-
-
-def squared_lengths(features: npt.NDArray[Any], dtype: npt.DTypeLike) -> FloatArray:
-    """Squared Euclidean length of each row: (N,), summed in float64."""
-    squares: FloatArray = np.empty(len(features), dtype)
-    for part in chunks_of(features):
-        squares[part] = np.square(features[part], dtype=np.float64).sum(axis=1)
-    return squares
 
 
 class SquaredDistances:

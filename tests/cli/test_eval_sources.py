@@ -10,6 +10,7 @@ import pytest
 
 from lookalike import Embedder
 from lookalike.cli.report import model_facts, model_marks
+from lookalike.core.errors import UserError
 from lookalike.retrieval import evaluate_retrieval
 from tests.cli.conftest import Command
 
@@ -237,6 +238,19 @@ def test_a_rank_is_no_share(command: Command, vectors: Path) -> None:
     rank = command(*words, "--json").json()["metrics"]["first_hit_rank"]
     assert command(*words).out.startswith(f"first_hit_rank {rank:.1f}  recall1 ")
     assert command(*words, "--interval").out.splitlines()[0].startswith(f"first_hit_rank {rank:.1f}  (1.")
+
+
+def test_figures_are_told_where_a_table_cannot_be_written(
+    command: Command, vectors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise UserError("a.csv cannot be written: No space left on device")
+
+    monkeypatch.setattr("lookalike.evaluation.tables.write_table", full)
+    found = command("eval", "--features", vectors, "--csv", tmp_path / "a.csv")
+    assert found.code == 2
+    assert found.out.startswith("recall1 ")
+    assert "No space left on device" in found.err
 
 
 def test_a_report_of_a_checkpoint(checkpoint: Path) -> None:
