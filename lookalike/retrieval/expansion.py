@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lookalike.retrieval.blocks import FloatArray, as_sets, parts_of
+from lookalike.retrieval.blocks import FloatArray, as_sets, parts_of, squared_lengths
 from lookalike.retrieval.functions import rank
-from lookalike.retrieval.neighbours import squared_lengths
 
 _GATHERED = 2**25
 """Bytes of neighbours that are gathered at a time."""
