@@ -52,7 +52,7 @@ class SquaredDistances:
             self._column_terms = theirs / self.dtype.type(self.slope)
 
     def closeness(self, part: slice) -> FloatArray:
-        """What d falls with, (row_terms - d) / slope: a new array (rows of the part, M)."""
+        """What d falls with, (row_terms - d) / slope: (rows of the part, M), until the next call."""
         block = self._products.of(part)
         if self._column_terms is not None:
             block -= self._column_terms

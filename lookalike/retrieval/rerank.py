@@ -143,7 +143,7 @@ class RerankedSimilarities:
         self.memory = distances.memory + self._encoding.memory + self._inverted.memory
 
     def of(self, part: slice) -> FloatArray:
-        """Minus the distances of some queries to the whole gallery: a new array (queries of the part, G)."""
+        """Minus the distances (queries of the part, G) to the whole gallery, until the next call."""
         # the reference keeps (1 - lamb) · Jaccard in float16
         rest = self.dtype.type(np.float16(1 - self._lamb) if self._half else 1 - self._lamb)
         if self._lamb:
