@@ -141,10 +141,10 @@ def _without_prefix(named: str) -> str:
     PaddleClas exports the files `inference/inference.*`, and its commands name that prefix of theirs: it
     means the folder, as `inference/model` does for our `model.*`.
     """
-    from lookalike.deploy.model_folder import MANIFEST
+    from lookalike.deploy.model_folder import GRAPH, MANIFEST
 
     path = Path(named)
-    is_prefix = path.name in ("inference", Path(MANIFEST).stem) and not path.exists()
+    is_prefix = path.name in ("inference", Path(GRAPH).stem) and not path.exists()
     return str(path.parent) if is_prefix and (path.parent / MANIFEST).is_file() else named
 
 

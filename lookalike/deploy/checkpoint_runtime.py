@@ -14,8 +14,10 @@ from torch import nn
 
 from lookalike.core.component import Place
 from lookalike.core.errors import UserError
+from lookalike.deploy.deployed import deployed_module, output_key
 from lookalike.deploy.embedder import Embedder
-from lookalike.deploy.export import deployed_module, output_key, trained_model
+from lookalike.deploy.export import trained_model
+from lookalike.deploy.model_folder import MANIFEST
 from lookalike.deploy.preprocessing import recipe_preprocess
 from lookalike.deploy.runtime import Floats
 from lookalike.model import RecModel, as_vectors
@@ -57,7 +59,7 @@ def embedder_of_checkpoint(
     recipe_file = folder / "recipe.yaml"
     if not recipe_file.is_file():
         raise UserError(
-            f"{folder} is neither a model folder nor a checkpoint: no model.json and no recipe.yaml there"
+            f"{folder} is neither a model folder nor a checkpoint: no {MANIFEST} and no recipe.yaml there"
         )
     recipe = load_recipe(recipe_file)
     recipe.global_.pretrained_model = str(folder)

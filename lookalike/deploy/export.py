@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import copy
-import json
-import logging
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lookalike.core.errors import LookalikeError, UserError, missing_extra
+from lookalike.core.errors import LookalikeError, UserError
 from lookalike.core.files import atomic_folder
-from lookalike.core.log import logger, warn_once
+from lookalike.core.log import logger
+from lookalike.deploy.architecture import Architecture, write_weights
+from lookalike.deploy.deployed import deployed_module, output_key
+from lookalike.deploy.graph import write_graph
 from lookalike.deploy.integer import make_integer
-from lookalike.deploy.model_folder import GRAPH, MANIFEST, ModelFolder
+from lookalike.deploy.model_folder import EARLIER_MANIFEST, FILES, GRAPH, WEIGHTS, ModelFolder
 from lookalike.deploy.preprocessing import recipe_preprocess
+from lookalike.deploy.provenance import Provenance
 from lookalike.deploy.runtime import OnnxRuntime
+from lookalike.deploy.thresholds import THRESHOLDS
 from lookalike.model import RecModel, build_rec_model, load_weights
 from lookalike.model.slim.quantisation import without_rounding
 from lookalike.recipe import Recipe, require_paths, warn_where_trained_otherwise
@@ -61,31 +61,6 @@ class ExportResult:
     """What a feature is made of: numbers, or bits where the model folder gives codes."""
 
 
-class Deployed(nn.Module):
-    """What is exported: pictures to one tensor.
-
-    The output named by `Arch.infer_output_key`; softmax where `Arch.infer_add_softmax` is true; L2
-    normalisation at the end of a feature where `Global.feature_normalize` is true.
-    """
-
-    def __init__(self, model: RecModel, key: str, softmax: bool, normalize: bool) -> None:
-        super().__init__()
-        self.model, self.key, self.softmax, self.normalize = model, key, softmax, normalize
-
-    def forward(self, images: Tensor) -> Tensor:
-        output = self.model.embed(images, self.key)
-        if self.softmax:
-            output = output.softmax(dim=1)
-        if self.normalize:
-            output = nn.functional.normalize(output, dim=1)
-        return output
-
-
-def output_key(recipe: Recipe) -> str:
-    """The output that is exported: `Arch.infer_output_key`, by default the feature that is scored."""
-    return str(recipe.network.get("infer_output_key") or recipe.global_.retrieval_feature_from)
-
-
 def trained_model(recipe: Recipe, key: str, watched: Sequence[str] = ()) -> RecModel:
     """The model of a recipe with its weights; all that the output `key` needs must be among them.
 
@@ -112,42 +87,6 @@ def _different_preprocessing(trained: Recipe, recipe: Recipe) -> list[str]:
     return [] if same else ["transform_ops (of RecPreProcess or the evaluation)"]
 
 
-def figures_of_checkpoint(weights: str) -> dict[str, float] | None:
-    """The figures of the epoch that a checkpoint folder holds, None where it was not scored."""
-    file = Path(weights) / "state" / "training.json"
-    if not file.is_file():
-        return None
-    history = json.loads(file.read_text(encoding="utf-8"))["history"]
-    return history[-1].get("eval") if history else None
-
-
-def deployed_module(recipe: Recipe, model: RecModel) -> Deployed:
-    """The module that a recipe exports.
-
-    Heads that no output needs are dropped, branches fused where they can be.
-    """
-    arch = recipe.network
-    scored, key = recipe.global_.retrieval_feature_from, output_key(recipe)
-    if key in ("backbone", "features") and key != scored:
-        warn_once(f"Arch.infer_output_key is '{key}', but Global.retrieval_feature_from scores '{scored}'")
-    model = copy.deepcopy(model).float().cpu().eval()
-    known = model.output_names()
-    if key not in known:
-        raise UserError(f"{recipe.name}: Arch.infer_output_key is '{key}'; this model has {', '.join(known)}")
-    softmax = arch.get("infer_add_softmax")
-    softmax = key == "logits" if softmax is None else bool(softmax)
-    if softmax and key != "logits":
-        warn_once(
-            f"Arch.infer_add_softmax is true although the output is '{key}': its values will sum to one"
-        )
-    if key != "logits":
-        model.head = None
-    if hasattr(model, "fuse"):
-        model.fuse()
-    normalize = bool(recipe.global_.feature_normalize) and key != "logits" and not softmax
-    return Deployed(model, key, softmax, normalize).eval()
-
-
 def export(
     recipe: Recipe, folder: str | Path | None = None, *, metrics: dict[str, float] | None = None
 ) -> ExportResult:
@@ -163,9 +102,7 @@ def export(
     refuse_foreign_folder(folder)
     weights = recipe.weights
     model = trained_model(recipe, output_key(recipe))
-    if weights:
-        metrics = metrics or figures_of_checkpoint(weights)
-    elif not (recipe.network.get("Backbone") or {}).get("pretrained"):
+    if not weights and not (recipe.network.get("Backbone") or {}).get("pretrained"):
         raise UserError(
             f"{recipe.name}: nothing to export, the weights would be random; name them with "
             f"-o Global.pretrained_model={Path(settings.output_dir) / 'RecModel' / 'best_model'}"
@@ -173,19 +110,13 @@ def export(
     return export_model(recipe, model, folder, weights, metrics)
 
 
-def _figures_are_of(recipe: Recipe) -> str:
-    """On which pictures the figures of a checkpoint were taken: those that chose it, where there are such."""
-    if recipe.data is not None and recipe.data.Validation is not None:
-        return "of DataLoader.Validation, on which best_model was chosen"
-    return "of DataLoader.Eval"
-
-
 def refuse_foreign_folder(folder: Path) -> None:
     """Raise UserError where an export would replace something else than an older model folder."""
     if not folder.exists():
         return
     inside = {path.name for path in folder.iterdir()} if folder.is_dir() else {folder.name}
-    if foreign := sorted(inside - {MANIFEST, GRAPH, "README.md"}):
+    ours = {*FILES, EARLIER_MANIFEST} - {THRESHOLDS}  # finding thresholds took work
+    if foreign := sorted(inside - ours):
         raise UserError(
             f"{folder} holds other things than a model folder ({', '.join(foreign[:3])}), "
             "which an export would remove: name another with -o Global.save_inference_dir=…"
@@ -212,12 +143,14 @@ def export_model(
         example = torch.from_numpy(np.stack([preprocess(picture) for picture in noise]))
     with torch.inference_mode():
         expected = module(example).numpy()
-    measure, allowed = _difference, PARITY
-    if rounds is not None:
-        measure, allowed = _angle, _allowed(module, example, expected)
-        make_integer(module.model, rounds, str(weights or recipe.name))
+    facts = Provenance.of(recipe, weights)
     with atomic_folder(folder) as part:
-        _write_graph(module, example, part / GRAPH)
+        write_weights(module, part / WEIGHTS)
+        measure, allowed = _difference, PARITY
+        if rounds is not None:
+            measure, allowed = _angle, _allowed(module, example, expected)
+            make_integer(module.model, rounds, str(weights or recipe.name))
+        write_graph(module, example, part / GRAPH)
         run = OnnxRuntime(part / GRAPH)
         difference = max(
             measure(run(example.numpy()), expected), measure(run(example.numpy()[:1]), expected[:1])
@@ -237,17 +170,14 @@ def export_model(
             preprocess=preprocess.to_json(),
             fingerprint="",
             output=module.key,
-            license=recipe.global_.license,
-            made_from={
-                "recipe": recipe.name,
-                "weights": str(weights) if weights else None,
-                "figures": _figures_are_of(recipe) if metrics else None,
-                "torch": torch.__version__,
-            },
-            metrics=metrics or {},
             precision="float32" if rounds is None else "int8",
+            architecture=Architecture.of(recipe, module).to_json(),
+            license=recipe.global_.license,
+            made_from=facts.made_from,
+            metrics=metrics or facts.metrics,
+            metrics_data=facts.metrics_data if metrics or facts.metrics else {},
         )
-        written.fingerprint = written.computed_fingerprint()
+        written.seal()
         written.write()
     logger.info(
         f"exported {module.key} ({expected.shape[1]}, {written.precision}) to {folder}, largest difference "
@@ -256,56 +186,6 @@ def export_model(
     size = int(expected.shape[1])
     unit = "bits" if written.binarize else "numbers"
     return ExportResult(str(folder), size, written.fingerprint, difference, written.precision, unit)
-
-
-def _write_graph(module: nn.Module, example: Tensor, file: Path) -> None:
-    try:
-        import onnx  # noqa: F401 (torch asks for it in the middle of an export)
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise missing_extra("onnx", "train", "export") from error
-    noisy = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    before = [each.level for each in noisy]
-    for each in noisy:
-        each.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            program: Any = torch.onnx.export(
-                module,
-                (example,),
-                dynamo=True,
-                input_names=["images"],
-                output_names=["features"],
-                dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
-                verbose=False,
-            )
-            _forget_origin(program.model)
-            program.save(str(file), external_data=False)
-    except Exception as error:  # the exporter raises whatever a module's operations raise
-        raise LookalikeError(
-            f"the model could not be exported to ONNX: {str(error).strip().splitlines()[0]}"
-        ) from error
-    finally:
-        for each, level in zip(noisy, before, strict=True):
-            each.setLevel(level)
-
-
-def _forget_origin(model: Any) -> None:
-    """Remove what the exporter notes of each node: paths and lines of source files on this machine.
-
-    Nobody else is to read them, and the same model is to have the same fingerprint wherever it was exported.
-    """
-    graphs = [model.graph, *(function.graph for function in model.functions.values())]
-    for graph in graphs:
-        for noted in (graph, *graph.all_nodes(), *graph.inputs, *graph.outputs, *graph.initializers.values()):
-            noted.metadata_props.clear()
-            noted.doc_string = None
-        for node in graph.all_nodes():
-            for value in node.outputs:
-                value.metadata_props.clear()
-                value.doc_string = None
-    model.metadata_props.clear()
 
 
 def _allowed(module: nn.Module, example: Tensor, rounded: np.ndarray) -> float:

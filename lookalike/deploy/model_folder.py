@@ -1,10 +1,12 @@
 """The model folder: what `export` writes and everything downstream reads, without training code.
 
 inference/
-  model.onnx      the graph with its weights; it ends in L2 normalisation where the recipe asks for that
-  model.json      preprocessing, feature size and kind, fingerprint, licence, what it was made from
-  README.md       the model card
-  thresholds.json from which similarity on an answer is the same thing; `calibrate` adds it
+  model.onnx         the graph with its weights; it ends in the final feature
+  model.safetensors  the same weights for PyTorch, whose modules `lookalike.json` names (`load_torch`)
+  lookalike.json     the manifest: preprocessing, feature size and kind, fingerprint, figures, licence
+  README.md          the model card
+  model.pt2          the same model as a program of torch.export; `export --pt2` adds it
+  thresholds.json    from which similarity on an answer is the same thing; `calibrate` adds it
 """
 
 from __future__ import annotations
@@ -19,21 +21,38 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from lookalike.core.errors import UserError
 from lookalike.core.files import atomic_file, sha256, write_json
+from lookalike.deploy.model_card import card
 from lookalike.deploy.thresholds import THRESHOLDS, Thresholds, replaced_section
 from lookalike.images import Preprocess
 
-MANIFEST = "model.json"
+MANIFEST = "lookalike.json"
 GRAPH = "model.onnx"
+WEIGHTS = "model.safetensors"
+PROGRAM = "model.pt2"
 CARD = "README.md"
-FORMAT = 1
+FILES = (MANIFEST, CARD, GRAPH, WEIGHTS, PROGRAM, THRESHOLDS)
+"""All that a model folder may hold."""
+SCHEMA_VERSION = 1
+EARLIER_MANIFEST = "model.json"
+"""Its name before the first release: such a folder cannot be read, but an export may replace it."""
+
+InputKind = Literal["float32_nchw", "uint8_nhwc"]
+Precision = Literal["float32", "float16", "bfloat16", "int8"]
 
 
 @dataclass
 class ModelFolder:
     """The manifest of a model folder.
 
-    `binarize` is None, `sign` or `round`; `shape` is C, H, W of the input; `precision` is that of the
-    arithmetic (pictures and embeddings are float32 in either).
+    shape: C, H, W of a preprocessed picture. input: what the graph takes; `float32_nchw` pictures are
+        normalised, `uint8_nhwc` are RGB pixels that the graph normalises itself.
+    output, size, normalized, binarize: kind of the feature: which output of the model, how many numbers,
+        whether the graph ends in L2 normalisation, and how a number becomes a bit (None, `sign`, `round`).
+    precision: that of the arithmetic; features are float32 in any.
+    architecture: the modules that `weights` belong to, see `lookalike.deploy.architecture`.
+    made_from: recipe, weights and training. metrics: figures of the model, taken on `metrics_data`.
+    parity: how far the features of each runtime are from those of PyTorch, see `lookalike.deploy.parity`.
+    files: SHA-256 of each file.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
@@ -45,13 +64,19 @@ class ModelFolder:
     binarize: Literal["round", "sign"] | None
     preprocess: Any
     fingerprint: str
+    input: InputKind = "float32_nchw"
     output: str = "features"
+    precision: Precision = "float32"
     graph: str = GRAPH
+    weights: str = WEIGHTS
+    architecture: dict[str, Any] = field(default_factory=dict)
     license: str | None = None
     made_from: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
-    precision: Literal["float32", "int8"] = "float32"
-    format: int = FORMAT
+    metrics_data: dict[str, Any] = field(default_factory=dict)
+    parity: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
 
     @classmethod
     def open(cls, path: str | Path) -> ModelFolder:
@@ -59,15 +84,21 @@ class ModelFolder:
         path = Path(path)
         file = path / MANIFEST
         if not file.is_file():
+            if (path / EARLIER_MANIFEST).is_file() and (path / GRAPH).is_file():
+                raise UserError(
+                    f"{path} was written before model folders had {MANIFEST}: export the model again"
+                )
             what = "is not a model folder" if path.is_dir() else "does not exist"
             raise UserError(f"{path} {what}: no {MANIFEST} there (lookalike export writes one)")
         try:
             values = json.loads(file.read_text(encoding="utf-8"))
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise UserError(f"{file} is damaged: {error}") from None
-        if not isinstance(values, dict) or values.get("format") != FORMAT:
-            told = values.get("format") if isinstance(values, dict) else None
-            raise UserError(f"{file}: format {told} is not the format {FORMAT} that this version reads")
+        told = values.get("schema_version") if isinstance(values, dict) else None
+        if told != SCHEMA_VERSION:
+            raise UserError(
+                f"{file}: schema version {told} is not the version {SCHEMA_VERSION} that is read here"
+            )
         if "path" in values:
             raise UserError(f"{file} is damaged: it must not say where it is")
         try:
@@ -84,24 +115,52 @@ class ModelFolder:
     def graph_file(self) -> Path:
         return self.path / Path(self.graph).name
 
+    @property
+    def weights_file(self) -> Path:
+        return self.path / Path(self.weights).name
+
     def preprocessing(self) -> Preprocess:
-        """The preprocessing that the model was scored with."""
+        """The preprocessing that the model was scored with, all of it.
+
+        Where `input` is `uint8_nhwc`, its last part is in the graph: `preprocessing().split()`.
+        """
         return Preprocess.from_json(self.preprocess)
 
     def verify(self) -> None:
-        """Raise UserError when the files are not those that the fingerprint was made of."""
-        if self.computed_fingerprint() != self.fingerprint:
+        """Raise UserError when the files are not those that the folder was written with.
+
+        A folder may lack files that a runtime does not need; those that are there must be whole.
+        """
+        changed = [name for name in self.files if self._digest(name) != self.files[name]]
+        if changed or self.computed_fingerprint() != self.fingerprint:
+            which = f" ({', '.join(changed)})" if changed else ""
             raise UserError(
-                f"{self.path}: the files do not fit the fingerprint in {MANIFEST}; export the model again"
+                f"{self.path}: the files do not fit the fingerprint in {MANIFEST}{which}; "
+                "export the model again"
             )
 
     def computed_fingerprint(self) -> str:
         """Hash of graph, weights, preprocessing and feature kind; not of metrics, card, licence or
         thresholds.
         """
-        kind = [self.output, self.size, self.normalized, self.binarize]
+        kind = [self.input, self.output, self.size, self.normalized, self.binarize]
         described = json.dumps([self.preprocess, self.shape, kind], sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256((sha256(self.graph_file) + described).encode()).hexdigest()
+        content = self._digest(self.graph_file.name) + self._digest(self.weights_file.name)
+        return hashlib.sha256((content + described).encode()).hexdigest()
+
+    def _digest(self, name: str) -> str:
+        """Hash of a file; of one that was left away, what it was."""
+        file = self.path / Path(name).name
+        return sha256(file) if file.is_file() else self.files.get(name, "")
+
+    def seal(self) -> None:
+        """Take down what the files are, and the fingerprint. Whatever is in the folder belongs to it."""
+        self.files = {
+            file.name: sha256(file)
+            for file in sorted(self.path.iterdir())
+            if file.name not in (MANIFEST, CARD, THRESHOLDS)
+        }
+        self.fingerprint = self.computed_fingerprint()
 
     def write(self) -> None:
         """Write the manifest and the model card."""
@@ -118,36 +177,15 @@ class ModelFolder:
 
         Raises UserError where the folder cannot be written.
         """
-        card = self.path / CARD
+        file = self.path / CARD
         try:
             found.write(self.path / THRESHOLDS)
-            text = card.read_text(encoding="utf-8") if card.is_file() else self._card()
-            with atomic_file(card, "w") as file:
-                file.write(replaced_section(text, "Thresholds", found.lines()))
+            text = file.read_text(encoding="utf-8") if file.is_file() else self._card()
+            with atomic_file(file, "w") as out:
+                out.write(replaced_section(text, "Thresholds", found.lines()))
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"thresholds cannot be written into {self.path}: {error}") from None
 
     def _card(self) -> str:
-        kind = f"{self.size} bits ({self.binarize})" if self.binarize else f"{self.size} numbers"
-        lines = [
-            "# Image embedding model",
-            "",
-            f"- Input: picture, preprocessed to {'x'.join(map(str, self.shape))} as `model.json` says",
-            f"- Output: `{self.output}`, {kind}{', L2-normalised' if self.normalized else ''}",
-            f"- Arithmetic: {self.precision}",
-            f"- Fingerprint: `{self.fingerprint}`",
-            f"- Licence: {self.license or 'not stated'}",
-        ]
-        lines += [f"- {name}: {value}" for name, value in self.made_from.items() if value]
-        if self.metrics:
-            lines += ["", "| figure | value |", "|---|---|"]
-            lines += [f"| {name} | {value:.4f} |" for name, value in self.metrics.items()]
-        use = [
-            "",
-            "Use:",
-            "",
-            "    from lookalike import Embedder",
-            '    vectors = Embedder("this folder").encode(["a.jpg"])',
-            "",
-        ]
-        return "\n".join(lines + use)
+        values = {key: value for key, value in asdict(self).items() if key != "path"}
+        return card(values, self.preprocessing())

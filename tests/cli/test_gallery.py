@@ -10,6 +10,7 @@ import pytest
 
 from lookalike import Embedder
 from lookalike.core.errors import UserError
+from lookalike.deploy.model_folder import MANIFEST
 from tests.cli.conftest import Command
 
 
@@ -87,9 +88,9 @@ def test_a_model_folder_that_was_changed_makes_no_gallery(
     changed, picture = tmp_path / "changed", pictures / "pictures" / "class 0" / "0.png"
     shutil.copytree(model, changed)
     assert command("gallery", "create", tmp_path / "g", "--model", changed, picture).code == 0
-    values = json.loads((changed / "model.json").read_text("utf-8"))
+    values = json.loads((changed / MANIFEST).read_text("utf-8"))
     values["normalized"] = not values["normalized"]
-    (changed / "model.json").write_text(json.dumps(values), "utf-8")
+    (changed / MANIFEST).write_text(json.dumps(values), "utf-8")
     for words in (
         ("gallery", "create", tmp_path / "h", "--model", changed),
         ("gallery", "add", tmp_path / "g", picture),

@@ -14,9 +14,10 @@ from safetensors.torch import save_file
 
 from lookalike import Embedder, ModelFolder, Recipe, export
 from lookalike.core.errors import LookalikeError, UserError
-from lookalike.core.files import sha256
 from lookalike.deploy import export as export_module
-from lookalike.deploy.export import deployed_module, trained_model
+from lookalike.deploy.deployed import deployed_module
+from lookalike.deploy.export import trained_model
+from lookalike.deploy.model_folder import GRAPH, MANIFEST, WEIGHTS
 from lookalike.deploy.runtime import OnnxRuntime
 from lookalike.model import build_backbone, build_model, load_weights
 from tests.tiny import SIDE, TRAIN_CLASSES, recipe_values
@@ -47,8 +48,13 @@ def random_statistics(model: torch.nn.Module) -> None:
 
 def test_files_of_a_model_folder(trained: Path) -> None:
     folder = trained / "inference"
-    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "model.json", "model.onnx"]
-    manifest = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "README.md",
+        "lookalike.json",
+        "model.onnx",
+        "model.safetensors",
+    ]
+    manifest = json.loads((folder / "lookalike.json").read_text(encoding="utf-8"))
     assert (manifest["size"], manifest["shape"], manifest["normalized"]) == (16, [3, SIDE, SIDE], True)
     assert manifest["made_from"]["weights"] == str(trained / "RecModel" / "best_model")
     opened = ModelFolder.open(folder)
@@ -219,7 +225,7 @@ def test_an_export_that_fails_leaves_the_older_folder(
     recipe = Recipe.from_dict(values_of(pictures, tmp_path, trained / "RecModel" / "best_model"))
     folder = tmp_path / "model"
     folder.mkdir()
-    (folder / "model.json").write_text("older")
+    (folder / MANIFEST).write_text("older")
 
     def wrong(module: torch.nn.Module, example: torch.Tensor, file: Path) -> None:
         file.write_bytes((trained / "inference" / "model.onnx").read_bytes())
@@ -230,10 +236,10 @@ def test_an_export_that_fails_leaves_the_older_folder(
     def other(runtime: OnnxRuntime, batch: Any) -> Any:
         return np.zeros((len(batch), 16), np.float32)
 
-    for place, fault in (("_write_graph", wrong), ("OnnxRuntime.__call__", other)):
+    for place, fault in (("write_graph", wrong), ("OnnxRuntime.__call__", other)):
         with monkeypatch.context() as patched:
-            patched.setattr(export_module, "_write_graph", wrong)
-            if place != "_write_graph":
+            patched.setattr(export_module, "write_graph", wrong)
+            if place != "write_graph":
                 patched.setattr(OnnxRuntime, "__call__", fault)
                 with pytest.raises(LookalikeError, match="differs from the model"):
                     export(recipe, folder)
@@ -242,12 +248,13 @@ def test_an_export_that_fails_leaves_the_older_folder(
                 with pytest.raises(OSError, match="full"):
                     export(recipe, folder)
         assert [path.name for path in tmp_path.iterdir()] == ["model"]
-        assert (folder / "model.json").read_text() == "older"
+        assert (folder / MANIFEST).read_text() == "older"
 
 
 def test_the_fingerprint_is_of_weights_and_preprocessing(trained: Path, tmp_path: Path) -> None:
     opened = ModelFolder.open(trained / "inference")
-    (tmp_path / "model.onnx").write_bytes(opened.graph_file.read_bytes())
+    for file in (opened.graph_file, opened.weights_file):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
     opened.path = tmp_path
     before = opened.computed_fingerprint()
     assert before == opened.fingerprint
@@ -264,18 +271,24 @@ def test_the_fingerprint_is_of_weights_and_preprocessing(trained: Path, tmp_path
         {"binarize": "sign"},
         {"output": "backbone"},
         {"shape": [3, 33, 33]},
+        {"input": "uint8_nhwc"},
     ):
         before_change = {key: getattr(again, key) for key in change}
         vars(again).update(change)
         assert again.computed_fingerprint() != before
         vars(again).update(before_change)
     assert again.computed_fingerprint() == before
-    content = bytearray((tmp_path / "model.onnx").read_bytes())
-    content[len(content) // 2] ^= 1
-    (tmp_path / "model.onnx").write_bytes(content)
-    assert sha256(tmp_path / "model.onnx")
-    with pytest.raises(UserError, match="do not fit the fingerprint"):
-        again.verify()
+    again.verify()
+    for name in (GRAPH, WEIGHTS):
+        whole = (tmp_path / name).read_bytes()
+        content = bytearray(whole)
+        content[len(content) // 2] ^= 1
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(UserError, match=rf"do not fit the fingerprint .*\({name}\)"):
+            again.verify()
+        (tmp_path / name).write_bytes(whole)
+    (tmp_path / WEIGHTS).unlink()  # onnxruntime does not need them
+    again.verify()
 
 
 def test_an_export_never_removes_other_things(pictures: Path, trained: Path, tmp_path: Path) -> None:
@@ -289,8 +302,15 @@ def test_an_export_never_removes_other_things(pictures: Path, trained: Path, tmp
     assert (mine / "a.jpg").read_bytes() == b"picture"
 
 
-def test_the_model_folder_keeps_the_figures_of_its_checkpoint(trained: Path) -> None:
-    assert set(ModelFolder.open(trained / "inference").metrics) == {"recall1", "recall2", "mAP"}
+def test_the_model_folder_keeps_the_figures_of_its_checkpoint(pictures: Path, trained: Path) -> None:
+    opened = ModelFolder.open(trained / "inference")
+    assert set(opened.metrics) == {"recall1", "recall2", "mAP"}
+    lists = {part: str(pictures / f"{part.lower()}.txt") for part in ("Query", "Gallery")}
+    assert opened.metrics_data == {f"DataLoader.Eval.{part}": file for part, file in lists.items()}
+    assert (opened.made_from["epochs"], opened.made_from["trained_on"]) == (2, str(pictures / "train.txt"))
+    assert f"| mAP | {opened.metrics['mAP']:.4f} |" in (trained / "inference" / "README.md").read_text(
+        "utf-8"
+    )
 
 
 def test_weights_that_leave_the_feature_random_are_refused(

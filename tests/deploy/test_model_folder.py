@@ -12,6 +12,7 @@ import pytest
 
 from lookalike import Embedder
 from lookalike.core.errors import UserError
+from lookalike.deploy.model_folder import GRAPH, MANIFEST
 
 
 @pytest.fixture
@@ -21,9 +22,9 @@ def folder(trained: Path, tmp_path: Path) -> Path:
 
 def changed(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
     def apply(folder: Path) -> None:
-        values = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        values = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         change(values)
-        (folder / "model.json").write_text(json.dumps(values), encoding="utf-8")
+        (folder / MANIFEST).write_text(json.dumps(values), encoding="utf-8")
 
     return apply
 
@@ -36,23 +37,24 @@ def truncated(name: str) -> Callable[[Path], None]:
     ("damage", "told"),
     [
         (lambda folder: shutil.rmtree(folder), "does not exist"),
-        (lambda folder: (folder / "model.json").unlink(), "is not a model folder"),
-        (lambda folder: (folder / "model.json").write_bytes(b"\xff\xfe\x00"), "model.json is damaged"),
-        (lambda folder: (folder / "model.json").write_text("[]"), "format None"),
-        (truncated("model.json"), "model.json is damaged"),
-        (changed(lambda v: v.update(format=2)), "format 2 is not the format 1"),
-        (changed(lambda v: v.pop("size")), "model.json is damaged"),
-        (changed(lambda v: v.update(size="16")), "model.json is damaged"),
-        (changed(lambda v: v.update(binarize="half")), "model.json is damaged"),
-        (changed(lambda v: v.update(colour=1)), "model.json is damaged"),
-        (changed(lambda v: v.update(path="/")), "model.json is damaged"),
+        (lambda folder: (folder / MANIFEST).unlink(), "is not a model folder"),
+        (lambda folder: (folder / MANIFEST).rename(folder / "model.json"), "export the model again"),
+        (lambda folder: (folder / MANIFEST).write_bytes(b"\xff\xfe\x00"), "lookalike.json is damaged"),
+        (lambda folder: (folder / MANIFEST).write_text("[]"), "schema version None"),
+        (truncated(MANIFEST), "lookalike.json is damaged"),
+        (changed(lambda v: v.update(schema_version=2)), "schema version 2 is not the version 1"),
+        (changed(lambda v: v.pop("size")), "lookalike.json is damaged"),
+        (changed(lambda v: v.update(size="16")), "lookalike.json is damaged"),
+        (changed(lambda v: v.update(binarize="half")), "lookalike.json is damaged"),
+        (changed(lambda v: v.update(colour=1)), "lookalike.json is damaged"),
+        (changed(lambda v: v.update(path="/")), "lookalike.json is damaged"),
         (changed(lambda v: v.update(preprocess=3)), "preprocess must be a list"),
         (changed(lambda v: v["preprocess"][0].update(version=99)), "update Lookalike"),
         (changed(lambda v: v.update(preprocess=[{"NoSuchThing": {}}])), "NoSuchThing"),
         (changed(lambda v: v.update(graph="../../secret.onnx")), "secret.onnx is missing"),
-        (lambda folder: (folder / "model.onnx").unlink(), "model.onnx is missing"),
-        (lambda folder: (folder / "model.onnx").write_bytes(b""), "cannot be read as an ONNX graph"),
-        (truncated("model.onnx"), "cannot be read as an ONNX graph"),
+        (lambda folder: (folder / GRAPH).unlink(), "model.onnx is missing"),
+        (lambda folder: (folder / GRAPH).write_bytes(b""), "cannot be read as an ONNX graph"),
+        (truncated(GRAPH), "cannot be read as an ONNX graph"),
     ],
 )
 def test_damage_is_one_sentence(folder: Path, damage: Callable[[Path], Any], told: str) -> None:

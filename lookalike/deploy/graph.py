@@ -1,0 +1,83 @@
+"""Writing a module as an ONNX graph, or as a program of torch.export."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lookalike.core.errors import LookalikeError, missing_extra
+
+INPUT, OUTPUT = "images", "features"
+"""The names of what goes into the graph and what comes out of it."""
+
+
+def write_graph(module: nn.Module, example: Tensor, file: Path) -> None:
+    """Write a module as an ONNX graph whose batch may have any size.
+
+    Raises LookalikeError where it holds an operation that ONNX does not have.
+    """
+    try:
+        import onnx  # noqa: F401 (torch asks for it in the middle of an export)
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise missing_extra("onnx", "train", "export") from error
+    with _quiet("to ONNX"):
+        program: Any = torch.onnx.export(
+            module,
+            (example,),
+            dynamo=True,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_shapes=_any_batch(),
+            verbose=False,
+        )
+        _forget_origin(program.model)
+        program.save(str(file), external_data=False)
+
+
+def _any_batch() -> tuple[dict[int, Any]]:
+    return ({0: torch.export.Dim("batch", min=1)},)
+
+
+@contextmanager
+def _quiet(what: str) -> Iterator[None]:
+    """Neither logs nor warnings of the exporter; whatever it raises becomes one sentence."""
+    noisy = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+    before = [each.level for each in noisy]
+    for each in noisy:
+        each.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except Exception as error:  # the exporter raises whatever a module's operations raise
+        raise LookalikeError(
+            f"the model could not be exported {what}: {str(error).strip().splitlines()[0]}"
+        ) from error
+    finally:
+        for each, level in zip(noisy, before, strict=True):
+            each.setLevel(level)
+
+
+def _forget_origin(model: Any) -> None:
+    """Remove what the exporter notes of each node: paths and lines of source files on this machine.
+
+    Nobody else is to read them, and the same model is to have the same fingerprint wherever it was exported.
+    """
+    graphs = [model.graph, *(function.graph for function in model.functions.values())]
+    for graph in graphs:
+        for noted in (graph, *graph.all_nodes(), *graph.inputs, *graph.outputs, *graph.initializers.values()):
+            noted.metadata_props.clear()
+            noted.doc_string = None
+        for node in graph.all_nodes():
+            for value in node.outputs:
+                value.metadata_props.clear()
+                value.doc_string = None
+    model.metadata_props.clear()

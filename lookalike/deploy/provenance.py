@@ -1,0 +1,75 @@
+"""Where a model comes from: what its folder says of the training and of the pictures behind its figures."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import lookalike
+from lookalike.core.component import Component
+from lookalike.core.errors import UserError
+from lookalike.evaluation.recipe_sets import evaluation_blocks
+from lookalike.recipe import Recipe
+
+_LISTS = ("cls_label_path", "image_root", "name")
+"""What names the pictures of a `dataset` block, the best first."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """made_from: recipe, weights, training. metrics: the figures of the checkpoint's epoch, taken on
+    `metrics_data`.
+    """
+
+    made_from: dict[str, Any]
+    metrics: dict[str, float]
+    metrics_data: dict[str, Any]
+
+    @classmethod
+    def of(cls, recipe: Recipe, weights: str | None) -> Provenance:
+        """What is known of the weights of a recipe."""
+        epoch = _last_epoch(weights)
+        train = recipe.data.Train if recipe.data is not None else None
+        made_from = {
+            "recipe": recipe.name,
+            "weights": weights,
+            "epochs": epoch.get("epoch"),
+            "trained_on": _pictures(train) if weights and train is not None else None,
+            "lookalike": lookalike.__version__,
+            "torch": torch.__version__,
+        }
+        return cls(made_from, epoch.get("eval") or {}, scored_on(recipe))
+
+
+def scored_on(recipe: Recipe) -> dict[str, str]:
+    """The pictures that the figures of a checkpoint are of: those that chose it, where there are such."""
+    chose = recipe.data is not None and recipe.data.Validation is not None
+    name = "Validation" if chose else "Eval"
+    try:
+        blocks = evaluation_blocks(recipe, name)
+    except UserError:  # it cannot be scored as it stands, which is no reason not to export it
+        return {}
+    found = {f"DataLoader.{name}.{part}": _pictures(block) for part, block in blocks.items()}
+    return found | ({"note": "these chose the best epoch, so that their figures flatter"} if chose else {})
+
+
+def _pictures(block: Any) -> str:
+    """What a block calls its pictures: a list file, a folder, or the kind of data set."""
+    if not block.get("dataset"):
+        return ""
+    component = Component.of(block["dataset"], "dataset")
+    named = {**component.arguments, "name": component.name}
+    return next(str(named[key]) for key in _LISTS if named.get(key))
+
+
+def _last_epoch(weights: str | None) -> dict[str, Any]:
+    """What a checkpoint folder says of the epoch that it holds; empty of other weights."""
+    file = Path(weights or "") / "state" / "training.json"
+    if weights is None or not file.is_file():
+        return {}
+    history = json.loads(file.read_text(encoding="utf-8"))["history"]
+    return history[-1] if history else {}
