@@ -32,6 +32,10 @@ def images(count: int = 3) -> torch.Tensor:
     return torch.randn(count, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(count))
 
 
+def kinds(module: torch.nn.Module) -> list[str]:
+    return [type(part).__name__ for part in module.modules()]
+
+
 def test_it_gives_the_features_of_the_graph(trained: Path) -> None:
     opened = ModelFolder.open(trained / "inference")
     module = load_torch(trained / "inference")
@@ -77,7 +81,7 @@ def test_there_and_back(
     loaded = load_torch(opened)
     with torch.inference_mode():
         assert torch.equal(loaded(images()), module(images()))
-    assert list(map(repr, loaded.modules())) == list(map(repr, module.modules()))
+    assert kinds(loaded) == kinds(module)
 
 
 def changed(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
