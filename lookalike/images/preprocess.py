@@ -17,6 +17,7 @@ from lookalike.core.component import Component, Place
 from lookalike.core.errors import UserError
 from lookalike.images.operations import RANDOM_OPERATIONS, DecodeImage, NormalizeImage, Operation, operations
 from lookalike.images.operations.base import Layout, Size
+from lookalike.images.split import Split, split
 
 VERSION = 1
 
@@ -64,6 +65,14 @@ class Preprocess:
         for step in self._steps:
             image = step(image)
         return np.ascontiguousarray(image, dtype=np.float32)
+
+    def split(self) -> Split:
+        """The chain in two parts, for a graph that takes pixels: what comes before it, and what it does
+        itself.
+
+        Raises UserError where it cannot be parted.
+        """
+        return split(self.operations)
 
     def to_json(self) -> list[dict[str, Any]]:
         """The chain as plain values: the version of this form, then each operation with all its arguments.
