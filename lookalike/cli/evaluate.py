@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -87,9 +88,29 @@ def evaluate(
         str | None,
         typer.Option(
             "--metrics",
-            help=f"Names with commas between (default: the recipe's, or {_DEFAULT}).",
+            help=f"Names with commas between (default: the recipe's, or {_DEFAULT}); also TAR@FAR=0.001.",
         ),
     ] = None,
+    re_ranking: Annotated[
+        bool,
+        typer.Option("--re-ranking", help="Rank by the k-reciprocal distance (Global.re_ranking)."),
+    ] = False,
+    whiten: Annotated[
+        str | None,
+        typer.Option("--whiten", help="Whiten by the vectors of training pictures: .npz or .parquet."),
+    ] = None,
+    database_augmentation: Annotated[
+        int,
+        typer.Option(
+            "--database-augmentation", min=0, help="Move each gallery vector to its so many nearest others."
+        ),
+    ] = 0,
+    query_expansion: Annotated[
+        int,
+        typer.Option(
+            "--query-expansion", min=0, help="Move each query to its so many nearest gallery vectors."
+        ),
+    ] = 0,
     interval: Annotated[
         bool,
         typer.Option("--interval", help="Tell a 95 % interval of each figure, by bootstrap over queries."),
@@ -116,88 +137,205 @@ def evaluate(
     require_gpu: RequireGpu = False,
 ) -> None:
     start_console()
-    given = {
-        "-c": config, "-o": override or None, "--model": model, "--query": query, "--gallery": gallery,
-        "--list": list_file, "--gallery-list": gallery_list, "--root": root, "--bits": bits,
-        "--normalize": normalize, "--cache": cache, "--batch-size": batch_size,
-        "--require-gpu": require_gpu or None,
-    }  # fmt: skip
-    from lookalike.evaluation import Evaluation, build_metrics, score_features
-    from lookalike.evaluation.metrics import check_of_the_reference, metrics_named
-
-    default = metrics_named(_DEFAULT.split(","))
-    asked = metrics_named(metrics.replace(" ", "").split(",")) if metrics else None
-    tables = bool(csv or per_class_csv)
-    options: dict[str, Any] = {"top_k": 1} if tables else {}
-    facts: Facts = []
-    marks: list[Any] = []
-    if report is not None:
-        options |= report_options()
+    asked = _Asked(
+        given={
+            "-c": config, "-o": override or None, "--model": model, "--query": query, "--gallery": gallery,
+            "--list": list_file, "--gallery-list": gallery_list, "--root": root, "--bits": bits,
+            "--normalize": normalize, "--cache": cache, "--batch-size": batch_size,
+            "--require-gpu": require_gpu or None,
+        },
+        of_search={
+            "--metrics": metrics, "--interval": interval, "--csv": csv, "--per-class-csv": per_class_csv,
+            "--report": report, "--re-ranking": re_ranking, "--whiten": whiten,
+            "--database-augmentation": database_augmentation, "--query-expansion": query_expansion,
+        },
+    )  # fmt: skip
     _check_outputs({"--csv": csv, "--per-class-csv": per_class_csv, "--report": report})
     if features is not None:
-        _only(given, "--features", "--gallery", "--list", "--gallery-list", "--root", "--bits", "--normalize")
-        from lookalike.cli.scored_sets import sets_of_files
-
-        lists = (list_file, gallery_list)
-        sets = sets_of_files(features, gallery, lists, root, bits, normalize=normalize is not False)
-        facts = facts_of_files(features, gallery)
-        found: Any = score_features(*sets, asked or default, **options)
+        scored = _score_files(asked, features)
     elif model is not None:
-        from lookalike.cli.scored_sets import sets_of_lists, sets_of_recipe
-
-        how: dict[str, Any] = {
-            "normalize": normalize is not False, "batch_size": batch_size or 32, "cache": cache,
-        }  # fmt: skip
-        allowed = ["--model", "--normalize", "--cache", "--batch-size"]
-        if report is not None:
-            facts = model_facts(model)
-            marks = model_marks(model) if normalize is not False else []  # they are cosines
-        if query is not None:
-            _only(given, "--model and --query", *allowed, "--query", "--gallery", "--root")
-            facts += facts_of_lists(query, gallery)
-            sets = sets_of_lists(model, query, gallery, root, **how)
-        elif config is not None:
-            _only(given, "--model and -c", *allowed, "-c", "-o")
-            recipe = recipe_of(config, override)
-            default = build_metrics(recipe.metrics_eval)
-            facts += facts_of_recipe(recipe, with_weights=False)
-            _refuse_report_of_re_ranking(recipe, report)
-            options["re_ranking"] = recipe.global_.re_ranking
-            sets = sets_of_recipe(model, recipe, **how)
-        else:
-            raise UserError("--model needs pictures: --query LIST, or -c RECIPE for those of DataLoader.Eval")
-        found = score_features(*sets, asked or default, **options)
+        scored = _score_model(asked, model)
     elif config is not None:
-        _only(given, "-c", "-c", "-o", "--require-gpu")
-        recipe = recipe_of(config, override, require_gpu)
-        wanted = {
-            "--metrics": metrics,
-            "--interval": interval,
-            "--csv": csv,
-            "--per-class-csv": per_class_csv,
-            "--report": report,
-        }
-        _check_recipe(recipe, [name for name, value in wanted.items() if value])
-        _refuse_report_of_re_ranking(recipe, report)
-        if asked and recipe.global_.reference_behaviour:
-            check_of_the_reference(asked)
-        from lookalike.training import evaluate as run
-
-        if asked:
-            options["metrics"] = asked
-        facts = facts_of_recipe(recipe, with_weights=True)
-        found = run(recipe, **options, **({"keep_features": True} if tables or report else {}))
+        scored = _score_recipe(asked, config, override, require_gpu)
     else:
         raise UserError(
             "say what to score: -c RECIPE (a checkpoint), --model MODEL_FOLDER, or --features FILE"
         )
     try:
-        if isinstance(found, Evaluation) and process.is_main():
-            _write_tables(found, csv, per_class_csv)
-            if report is not None:
-                write_report(report, found, facts, marks)
+        if process.is_main():
+            _write(scored, csv, per_class_csv, report)
     finally:  # neither does a full disk lose the figures, nor a closed pipe the files
-        _tell(found, interval, json)
+        _tell(scored.found, interval, json)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What the command line says of the source (None: nothing), and of the search and how it is told."""
+
+    given: Mapping[str, Any]
+    of_search: Mapping[str, Any]
+
+    def only(self, source: str, *allowed: str) -> None:
+        """Refuse options that have no meaning for what is scored."""
+        for name, value in self.given.items():
+            if value is not None and name not in allowed:
+                raise UserError(f"{name} has no meaning with {source} (which takes {', '.join(allowed)})")
+
+    @property
+    def normalize(self) -> bool:
+        return self.given["--normalize"] is not False
+
+    @property
+    def metrics(self) -> list[Any] | None:
+        from lookalike.evaluation.metrics import metrics_named
+
+        named = self.of_search["--metrics"]
+        return metrics_named(named.replace(" ", "").split(",")) if named else None
+
+    @property
+    def tables(self) -> bool:
+        return bool(self.of_search["--csv"] or self.of_search["--per-class-csv"])
+
+    @property
+    def report(self) -> bool:
+        return self.of_search["--report"] is not None
+
+    def options(self, re_ranking: bool = False) -> dict[str, Any]:
+        """What `score_features` is to do and to keep; `re_ranking` is what the recipe says of it."""
+        from lookalike.evaluation.refinement import Refinement
+
+        re_ranking = re_ranking or self.of_search["--re-ranking"]
+        if self.report and re_ranking:
+            raise UserError(
+                "--report shows the similarities of all pairs, which re-ranking has none of: "
+                "leave --re-ranking away, or add -o Global.re_ranking=False"
+            )
+        whiten = self.of_search["--whiten"]
+        refinement = Refinement(
+            None if whiten is None else _whitening(whiten, self.normalize),
+            self.of_search["--database-augmentation"],
+            self.of_search["--query-expansion"],
+        )
+        if refinement and not self.normalize:
+            raise UserError("whitening and expansion need vectors of length 1: leave --no-normalize away")
+        options: dict[str, Any] = {"re_ranking": re_ranking, "refinement": refinement}
+        if self.report:
+            return {**options, **report_options()}
+        return {**options, "top_k": 1} if self.tables else options
+
+
+def _whitening(file: str, normalize: bool) -> Any:
+    from lookalike.evaluation.feature_files import scaled
+    from lookalike.images.feature_files import read_features
+    from lookalike.retrieval import Whitening
+
+    table = read_features(file)
+    if table.bits is not None:
+        raise UserError(f"--whiten {file} holds binary codes, of which no whitening can be learned")
+    try:
+        return Whitening.learn(scaled(table.vectors) if normalize else table.vectors)
+    except ValueError as error:
+        raise UserError(f"--whiten {file}: {error}") from error
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """An evaluation, and what a report says of it beside its figures."""
+
+    found: Any
+    facts: Facts
+    marks: list[Any] = field(default_factory=list)
+
+
+def _default_metrics() -> list[Any]:
+    from lookalike.evaluation.metrics import metrics_named
+
+    return metrics_named(_DEFAULT.split(","))
+
+
+def _score_files(asked: _Asked, features: str) -> _Scored:
+    """Vectors that are there already, whatever made them."""
+    from lookalike.cli.scored_sets import sets_of_files
+    from lookalike.evaluation import score_features
+
+    asked.only("--features", "--gallery", "--list", "--gallery-list", "--root", "--bits", "--normalize")
+    given, metrics, options = asked.given, asked.metrics, asked.options()
+    gallery, lists = given["--gallery"], (given["--list"], given["--gallery-list"])
+    sets = sets_of_files(
+        features, gallery, lists, given["--root"], given["--bits"], normalize=asked.normalize
+    )
+    found = score_features(*sets, metrics or _default_metrics(), **options)
+    return _Scored(found, facts_of_files(features, gallery))
+
+
+def _score_model(asked: _Asked, model: str) -> _Scored:
+    """Pictures of lists, or of the evaluation of a recipe, with a model folder."""
+    from lookalike.cli.scored_sets import sets_of_lists, sets_of_recipe
+    from lookalike.evaluation import build_metrics, score_features
+
+    given, metrics = asked.given, asked.metrics
+    how: dict[str, Any] = {
+        "normalize": asked.normalize, "batch_size": given["--batch-size"] or 32, "cache": given["--cache"],
+    }  # fmt: skip
+    allowed = ["--model", "--normalize", "--cache", "--batch-size"]
+    if given["--query"] is not None:
+        asked.only("--model and --query", *allowed, "--query", "--gallery", "--root")
+        options = asked.options()
+        facts = facts_of_lists(given["--query"], given["--gallery"])
+        sets = sets_of_lists(model, given["--query"], given["--gallery"], given["--root"], **how)
+        default = _default_metrics()
+    elif given["-c"] is not None:
+        asked.only("--model and -c", *allowed, "-c", "-o")
+        recipe = recipe_of(given["-c"], given["-o"] or [])
+        default = build_metrics(recipe.metrics_eval)
+        options = asked.options(recipe.global_.re_ranking)
+        facts = facts_of_recipe(recipe, with_weights=False)
+        sets = sets_of_recipe(model, recipe, **how)
+    else:
+        raise UserError("--model needs pictures: --query LIST, or -c RECIPE for those of DataLoader.Eval")
+    if not asked.report:
+        return _Scored(score_features(*sets, metrics or default, **options), facts)
+    marks = model_marks(model) if asked.normalize and not options["refinement"] else []  # they are cosines
+    return _Scored(score_features(*sets, metrics or default, **options), [*model_facts(model), *facts], marks)
+
+
+def _score_recipe(asked: _Asked, config: str, override: list[str], require_gpu: bool) -> _Scored:
+    """The checkpoint that a recipe names, on the evaluation of the recipe."""
+    from lookalike.evaluation.metrics import check_of_the_reference
+
+    asked.only("-c", "-c", "-o", "--require-gpu")
+    metrics = asked.metrics
+    recipe = recipe_of(config, override, require_gpu)
+    _check_recipe(recipe, [name for name, value in asked.of_search.items() if value])
+    options = asked.options(recipe.global_.re_ranking)
+    if metrics and recipe.global_.reference_behaviour:
+        check_of_the_reference(metrics)
+    if not recipe.global_.feature_normalize and options["refinement"]:
+        raise UserError("whitening and expansion need vectors of length 1: Global.feature_normalize is false")
+    from lookalike.training import evaluate as run
+
+    if recipe.global_.eval_mode != "retrieval":
+        options = {}
+    elif metrics:
+        options["metrics"] = metrics
+    if asked.tables or asked.report:
+        options["keep_features"] = True
+    return _Scored(run(recipe, **options), facts_of_recipe(recipe, with_weights=True))
+
+
+def _write(scored: _Scored, csv: str | None, per_class_csv: str | None, report: str | None) -> None:
+    """The files that were asked for; a set that is scored by itself has none."""
+    from lookalike.evaluation import Evaluation
+    from lookalike.evaluation.tables import class_table, query_table, write_table
+
+    if not isinstance(scored.found, Evaluation):
+        return
+    if csv:
+        write_table(csv, query_table(scored.found))
+    if per_class_csv:
+        write_table(per_class_csv, class_table(scored.found))
+    if report is not None:
+        write_report(report, scored.found, scored.facts, scored.marks)
 
 
 def _check_outputs(outputs: Mapping[str, str | None]) -> None:
@@ -217,13 +355,6 @@ def _check_outputs(outputs: Mapping[str, str | None]) -> None:
         taken[path] = name
 
 
-def _only(given: Mapping[str, Any], source: str, *allowed: str) -> None:
-    """Refuse options that have no meaning for what is scored."""
-    for name, value in given.items():
-        if value is not None and name not in allowed:
-            raise UserError(f"{name} has no meaning with {source} (which takes {', '.join(allowed)})")
-
-
 def _check_recipe(recipe: Any, asked: list[str]) -> None:
     """Warn of random weights, and refuse what cannot be told of a recipe's figures, before they are made."""
     if not (recipe.weights or recipe.network.get("Backbone", {}).get("pretrained")):
@@ -234,29 +365,12 @@ def _check_recipe(recipe: Any, asked: list[str]) -> None:
     mode = recipe.global_.eval_mode
     if asked and mode != "retrieval":
         raise UserError(f"{asked[0]} is for a search, and {recipe.name} has Global.eval_mode: {mode}")
-    of_queries = [name for name in asked if name != "--metrics"]
+    of_queries = [name for name in asked if name not in ("--metrics", "--re-ranking")]
     if of_queries and recipe.global_.reference_behaviour:
         raise UserError(
             f"{of_queries[0]}: with Global.reference_behaviour figures are means of blocks of queries, and "
             "no query has a figure of its own"
         )
-
-
-def _refuse_report_of_re_ranking(recipe: Any, report: str | None) -> None:
-    if report is not None and recipe.global_.re_ranking:
-        raise UserError(
-            "--report shows the similarities of all pairs, which re-ranking has none of: "
-            "add -o Global.re_ranking=False"
-        )
-
-
-def _write_tables(found: Any, csv: str | None, per_class_csv: str | None) -> None:
-    from lookalike.evaluation.tables import class_table, query_table, write_table
-
-    if csv:
-        write_table(csv, query_table(found))
-    if per_class_csv:
-        write_table(per_class_csv, class_table(found))
 
 
 def _tell(found: Any, interval: bool, json: bool) -> None:

@@ -123,6 +123,32 @@ def discounted_gain_at_k(topk: Ks = [10]) -> MetricSpec:  # noqa: B006  (read on
     return MetricSpec({f"nDCG@{k}": f"nDCG@{k}" for k in topk})
 
 
+Rates = Annotated[
+    list[Annotated[float, Field(ge=0, lt=1)]],
+    BeforeValidator(lambda value: [value] if isinstance(value, (int, float)) else value),
+    Field(min_length=1),
+]
+"""One rate of false accepts or several."""
+
+
+@metrics.register("TARatFAR")
+def true_accept_rate(far: Rates = [0.001]) -> MetricSpec:  # noqa: B006  (read only)
+    """Share of pairs of one label that are accepted where at most a share `far` of other pairs is.
+
+    `TAR@FAR=0.001`. See `retrieval.pairs.PairCounts`.
+    """
+    return MetricSpec({name: name for name in (f"TAR@FAR={rate:g}" for rate in far)})
+
+
+@metrics.register("DIRatFAR")
+def identification_rate(far: Rates = [0.01]) -> MetricSpec:  # noqa: B006  (read only)
+    """Share of queries that are recognised where at most a share `far` of unknown things is accepted.
+
+    `DIR@FAR=0.01`. See `retrieval.rates.identified`.
+    """
+    return MetricSpec({name: name for name in (f"DIR@FAR={rate:g}" for rate in far)})
+
+
 @metrics.register("TopkAcc")
 def top_k_accuracy(topk: Ks = [1, 5]) -> TopkAccuracy:  # noqa: B006  (read only)
     """Share of images whose class is among the k with the highest scores (`eval_mode: classification`).

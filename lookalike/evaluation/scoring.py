@@ -17,6 +17,7 @@ from lookalike.core.progress import track
 from lookalike.evaluation.feature_set import FeatureSet
 from lookalike.evaluation.loader import LeftOut
 from lookalike.evaluation.metrics import MetricSpec, build_metrics, figures_of
+from lookalike.evaluation.refinement import Refinement
 from lookalike.images.feature_table import row_parts
 from lookalike.retrieval import RerankedSimilarities, Result, TopK, evaluate_retrieval
 from lookalike.retrieval.blocks import as_codes, row_hashes
@@ -80,6 +81,7 @@ def score_features(
     metrics: Sequence[MetricSpec] | None = None,
     *,
     reference_behaviour: bool = False,
+    refinement: Refinement | None = None,
     re_ranking: bool = False,
     feature_normalize: bool = True,
     block_size: int | None = None,
@@ -91,6 +93,7 @@ def score_features(
     gallery: None where query and gallery are one set. The features are compared as they are: scale them to
         length 1 first where the cosine is meant.
     metrics: from `build_metrics`; recall1, recall5 and mAP by default.
+    refinement: what is done to the features first.
     re_ranking: rank by the k-reciprocal distance (k1 20, k2 6, lamb 0.3) that starts from the squared
         Euclidean distance, of codes from the Hamming distance; see `lookalike.retrieval.rerank`.
     feature_normalize: what Global said when the features were made. With `reference_behaviour`, re-ranking
@@ -114,6 +117,9 @@ def score_features(
     if query.binary != gallery.binary:
         raise UserError("query and gallery must both be binary codes, or both be real features")
     cameras = _cameras_count(query, gallery)
+    images = None if reference_behaviour else _same_images(query, gallery)  # before the features are moved
+    if refinement is not None:
+        query, gallery = refinement(query, gallery)
     try:
         if re_ranking:
             # for features of length 1 the squared distance is 2 - 2 cos, so ours need not know which they are
@@ -131,7 +137,7 @@ def score_features(
             query.cameras if cameras else None,
             gallery.cameras if cameras else None,
             metrics=list(figures.values()),
-            exclude_self=False if reference_behaviour else _same_images(query, gallery),
+            exclude_self=False if images is None else images,
             block_size=block_size,
             binary=query.binary,
             top_k=top_k,
@@ -210,8 +216,7 @@ def _same_images(query: FeatureSet, gallery: FeatureSet) -> Any:
         return [numbers.setdefault(file, len(numbers)) for file in files]
 
     both = ids(query), ids(gallery)
-    if query is not gallery:
-        _tell_of_copies(query, gallery, both)
+    _tell_of_copies(query, gallery, both)
     return both
 
 
@@ -237,8 +242,11 @@ def _tell_of_copies(
             )
         )
     count = int(np.count_nonzero(copies))
-    if count:
-        warn_once(f"{count} of {len(query)} queries have exactly the vector of a gallery picture{told}")
+    if not count:
+        return
+    if len(np.unique(asked)) < len(query) / 2 and np.median(copies) > 1:
+        told = ": the model tells few of these pictures apart, so its training may have collapsed"
+    warn_once(f"{count} of {len(query)} queries have exactly the vector of a gallery picture{told}")
 
 
 def _how_often(values: npt.NDArray[np.uint64], among: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:

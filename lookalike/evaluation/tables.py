@@ -32,11 +32,12 @@ def query_table(evaluation: Evaluation) -> Iterator[Row]:
     assert result.nearest_other is not None
     assert result.best_other is not None
     assert result.best_positive is not None
+    of_queries = figures_of_queries(evaluation)
     yield [
-        "path", "label", "has_positive", *evaluation.metrics, "first_hit_rank",
+        "path", "label", "has_positive", *of_queries, "first_hit_rank",
         "nearest_path", "nearest_label", "nearest_similarity",
     ]  # fmt: skip
-    figures = [result.per_query[name] for name in evaluation.figures.values()]
+    figures = [result.per_query[name] for name in of_queries.values()]
     for row in range(len(query)):
         scored = bool(result.has_positive[row])
         own = [float(values[row]) if scored else "" for values in figures]
@@ -53,15 +54,19 @@ def query_table(evaluation: Evaluation) -> Iterator[Row]:
 def class_table(evaluation: Evaluation) -> Iterator[Row]:
     """The header, then a row for each class of the queries: how many, how many with a match, mean figures."""
     query, _, result = _parts(evaluation)
-    yield ["label", "queries", "queries_with_match", *evaluation.metrics]
-    labels, first, counts = np.unique(query.labels, return_index=True, return_counts=True)
-    means = [result.by_class(name) for name in evaluation.figures.values()]
+    of_queries = figures_of_queries(evaluation)
+    yield ["label", "queries", "queries_with_match", *of_queries]
+    labels, first, codes, counts = np.unique(
+        query.labels, return_index=True, return_inverse=True, return_counts=True
+    )
+    with_match = np.bincount(codes.reshape(-1)[result.has_positive], minlength=len(labels))
+    means = [result.by_class(name) for name in of_queries.values()]
     scored = {label: row for row, label in enumerate(means[0].labels.tolist())} if means else {}
-    for label, example, count in zip(labels.tolist(), first.tolist(), counts.tolist(), strict=True):
+    columns = (each.tolist() for each in (labels, first, counts, with_match))
+    for label, example, count, matched in zip(*columns, strict=True):
         row = scored.get(label)
-        with_match = 0 if row is None else int(means[0].queries[row])
         own = ["" if row is None else float(each.values[row]) for each in means]
-        yield [query.class_of(example), count, with_match, *own]
+        yield [query.class_of(example), count, matched, *own]
 
 
 def intervals(evaluation: Evaluation, confidence: float = 0.95) -> dict[str, tuple[float, float]]:
@@ -75,7 +80,15 @@ def macro_means(evaluation: Evaluation) -> dict[str, float]:
     """Each figure as a mean over classes, in which a class counts alike however many queries it has."""
     result = evaluation.result
     assert result is not None
-    return {key: result.by_class(name).macro for key, name in evaluation.figures.items()}
+    return {key: result.by_class(name).macro for key, name in figures_of_queries(evaluation).items()}
+
+
+def figures_of_queries(evaluation: Evaluation) -> dict[str, str]:
+    """The figures that each query has a value of: not those of pairs."""
+    result = evaluation.result
+    assert result is not None
+    assert result.per_query is not None
+    return {key: name for key, name in evaluation.figures.items() if name in result.per_query}
 
 
 def write_table(path: str | Path, rows: Iterator[Row]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from lookalike.evaluation.tables import class_table as class_rows
+from lookalike.evaluation.tables import figures_of_queries
 from lookalike.report.headline import shown_name
 from lookalike.report.page import escaped
 from lookalike.report.view import View
@@ -21,19 +22,24 @@ def class_table(view: View) -> str:
 
     Of more than a thousand classes, those with the worst first figure are shown.
     """
-    keys = list(view.evaluation.metrics)
-    labels, first = np.unique(view.query.labels, return_index=True)
+    figures_of = list(figures_of_queries(view.evaluation).items())
+    labels, examples = np.unique(view.query.labels, return_index=True)
     pictures = _gallery_counts(view)
     rows: list[list[Any]] = []
     for label, row, (_, queries, matched, *figures) in zip(
-        labels.tolist(), first.tolist(), islice(class_rows(view.evaluation), 1, None), strict=True
+        labels.tolist(), examples.tolist(), islice(class_rows(view.evaluation), 1, None), strict=True
     ):
         values = [None if each == "" else each for each in figures]
         rows.append([view.query_class(row), queries, matched, pictures.get(label, 0), *values])
-    figures_of = list(view.evaluation.figures.items())
-    falling = figures_of[0][1] == "first_hit_rank"  # the only figure of which less is better
-    # classes without any match have no figure, and stand last
-    rows.sort(key=lambda each: (each[4] is None, (each[4] or 0) * (-1 if falling else 1), -each[1], each[0]))
+    first = figures_of[0][0] if figures_of else ""
+    falling = first == "first_hit_rank"  # the only figure of which less is better
+
+    def order(row: list[Any]) -> Any:
+        figure = row[4] if figures_of else None
+        # classes without any match have no figure, and stand last
+        return figure is None, (figure or 0) * (-1 if falling else 1), -row[1], row[0]
+
+    rows.sort(key=order)
     total = len(rows)
     names = [shown_name(key) + ("" if name == "first_hit_rank" else " %") for key, name in figures_of]
     head = ["class", "queries", "with a match", "gallery", *names]
@@ -44,14 +50,14 @@ def class_table(view: View) -> str:
     kept = [0, 1, 2, 3, *range(4, len(head))]
     if all(each[1] == each[2] for each in rows):
         kept.remove(2)
-    order = "descending" if falling else "ascending"
-    cells = "".join(_head_cell(head[place], place > 0, order if place == 4 else "") for place in kept)
+    sorted_by = "descending" if falling else "ascending"
+    cells = "".join(_head_cell(head[place], place > 0, sorted_by if place == 4 else "") for place in kept)
     body = "".join(
         _row([each[place] for place in kept], [show[place] for place in kept]) for each in rows[:ROWS]
     )
     cut = (
         f"<p class='note'>{ROWS:,} of {total:,} classes are shown, those with the worst "
-        f"{escaped(shown_name(keys[0]))}; <code>--per-class-csv FILE</code> writes all of them.</p>"
+        f"{escaped(shown_name(first))}; <code>--per-class-csv FILE</code> writes all of them.</p>"
         if total > ROWS
         else ""
     )

@@ -19,6 +19,8 @@ _WORDS = {
     "mINP": "how early the last right picture comes",
     "MRR": "one divided by the place of the first right picture",
     "nDCG": "how early right pictures come, early places weighing more, in the first {k}",
+    "TAR": "pairs of one class that are accepted where a share {k} of the pairs of two is",
+    "DIR": "queries recognised where a share {k} of unknown things is accepted",
     "first_hit_rank": "mean place of the first right picture",
 }
 
@@ -28,6 +30,7 @@ def in_words(name: str) -> str:
     kind, _, k = name.partition("@")
     if k == "1" and kind in ("recall", "precision"):
         return "queries whose nearest picture is right"
+    k = k.removeprefix("FAR=")
     template = _WORDS.get(name) or _WORDS.get(f"{kind}@k") or _WORDS.get(kind, "")
     return template.format(k=k)
 
@@ -49,7 +52,8 @@ def headline(view: View) -> str:
             f"<p class='value'>{show(view.evaluation.metrics[key])}</p>"
             f"<p>between <strong>{show(low)}</strong> and <strong>{show(high)}</strong></p>"
             f"<p class='soft'>{escaped(in_words(name))}</p>"
-            f"<p class='soft'>each class counted alike: {show(means[key])}</p></div>"
+            + (f"<p class='soft'>each class counted alike: {show(means[key])}</p>" if key in means else "")
+            + "</div>"
         )
     return f"<div class='figures'>{''.join(cards)}</div>" + (
         "<p class='soft'>“Between”: with other queries of these classes the figure would lie in this range "

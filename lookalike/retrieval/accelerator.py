@@ -51,7 +51,7 @@ class DeviceRanker(Ranker):
         rows, positives = _places([each for each, _ in found], block.device)
         removed = _places([each for _, each in found], block.device)
         if self._pairs is not None:
-            _count_pairs(self._pairs, block, (rows, positives), removed)
+            _count_pairs(self._pairs, part, block, (rows, positives), removed)
         block[removed] = -torch.inf
         if self._top is not None:
             self._keep_best(block, part)
@@ -91,15 +91,28 @@ class DeviceRanker(Ranker):
 
 
 def _count_pairs(
-    pairs: PairCounts, block: Tensor, right: tuple[Tensor, Tensor], removed: tuple[Tensor, Tensor]
+    pairs: PairCounts,
+    part: slice,
+    block: Tensor,
+    right: tuple[Tensor, Tensor],
+    removed: tuple[Tensor, Tensor],
 ) -> None:
-    def counts(values: Tensor) -> IntArray:
-        bins = torch.floor(values / pairs.width).long().flatten() + pairs.zero
-        return torch.bincount(bins, minlength=len(pairs.positives)).cpu().numpy()
+    """Add what `PairCounts.add` adds for each row of the block of some queries."""
+    of_positives, of_others = pairs.by_group
+    groups = torch.from_numpy(pairs.groups[part]).to(block.device)
 
-    positives = counts(block[right])
-    pairs.positives += positives
-    pairs.others += counts(block) - positives - counts(block[removed])
+    def counts(values: Tensor, groups: Tensor) -> IntArray:
+        bins = torch.floor(values / pairs.width).long() + pairs.zero + groups * of_positives.shape[1]
+        return (
+            torch.bincount(bins.flatten(), minlength=of_positives.size)
+            .cpu()
+            .numpy()
+            .reshape(of_positives.shape)
+        )
+
+    positives = counts(block[right], groups[right[0]])
+    of_positives += positives
+    of_others += counts(block, groups[:, None]) - positives - counts(block[removed], groups[removed[0]])
 
 
 def _places(columns: list[IntArray], device: torch.device) -> tuple[Tensor, Tensor]:

@@ -20,9 +20,10 @@ from lookalike.retrieval.blocks import (
     parts_of,
 )
 from lookalike.retrieval.candidates import Candidates, same_image_ids
-from lookalike.retrieval.metrics import average_precision, parse_metric
+from lookalike.retrieval.metrics import Metric, average_precision, parse_metric
 from lookalike.retrieval.pairs import PairCounts
 from lookalike.retrieval.ranking import Nearest, Ranker, Ranking, TopK, similarities_and_ranker
+from lookalike.retrieval.rates import Rate, identified, parse_rate
 from lookalike.retrieval.reference import reference_figures
 from lookalike.retrieval.summaries import ClassMeans, bootstrap_interval, class_means
 
@@ -35,7 +36,8 @@ class Result(dict[str, float]):
     queries, gallery: how many of each there were.
     queries_without_positive: queries whose label no ranked gallery item has; they are in no mean.
     query_labels: (Q,). has_positive: (Q,) which queries the means are over.
-    per_query: for each metric its value per query, (Q,); 0 where `has_positive` is False.
+    per_query: for each metric its value per query, (Q,); 0 where `has_positive` is False. TAR@FAR is a share
+        of pairs and has none; DIR@FAR has 1 for each query that is recognised.
     average_precision: (Q,), first_hit_rank: (Q,) one-based; both 0 where `has_positive` is False.
     positives: (Q,) how many right items the ranking of a query holds.
     best_positive, best_other: (Q,) the highest similarity to a right item and to one that is not; -inf where
@@ -77,7 +79,12 @@ class Result(dict[str, float]):
         self.pairs = pairs
 
     def interval(self, name: str, confidence: float = 0.95) -> tuple[float, float]:
-        """Bootstrap interval of a figure over queries; see `lookalike.retrieval.bootstrap_interval`."""
+        """Bootstrap interval of a figure over queries; see `lookalike.retrieval.bootstrap_interval`, and for
+        TAR@FAR `PairCounts.interval`. The threshold of DIR@FAR stays as it is.
+        """
+        rate = parse_rate(name)
+        if rate is not None and rate.kind == "TAR" and name in self and self.pairs is not None:
+            return self.pairs.interval(rate.false_accept_rate, confidence)
         return bootstrap_interval(self._values(name), confidence)
 
     def by_class(self, name: str) -> ClassMeans:
@@ -87,6 +94,8 @@ class Result(dict[str, float]):
     def _values(self, name: str) -> npt.NDArray[np.float64]:
         if self.per_query is None:
             raise ValueError("figures of the reference are means of blocks: they have no value per query")
+        if name in self and name not in self.per_query:
+            raise ValueError(f"'{name}' is a share of pairs: it has no value per query")
         if name not in self.per_query:
             raise ValueError(f"'{name}' was not asked for (there are: {', '.join(self.per_query)})")
         return self.per_query[name][self.has_positive]
@@ -123,7 +132,8 @@ def evaluate_retrieval(
         are junk and are removed.
     metrics: names, or one: `recall@k` (the hit rate), `true_recall@k`, `precision@k`, `mAP`, `mAP@k`,
         `mAP@R`, `R-precision`, `mINP`, `MRR`, `nDCG@k`, `first_hit_rank`; see `lookalike.retrieval.metrics`
-        for the formulas.
+        for the formulas; and `TAR@FAR=0.001`, over pairs, and `DIR@FAR=0.01`, for an open set, which are in
+        `lookalike.retrieval.rates`.
     exclude_self: which gallery item is the query image itself, so that it never counts: True (query i is
         gallery item i), the gallery position of each query (Q,) with -1 for none, or a pair of image ids
         `(of queries, of gallery)`.
@@ -156,7 +166,9 @@ def evaluate_retrieval(
     >>> result["recall@1"], result.queries_without_positive
     (1.0, 2)
     """
-    wanted = [parse_metric(name) for name in ([metrics] if isinstance(metrics, str) else metrics)]
+    asked = [parse_metric(name) for name in ([metrics] if isinstance(metrics, str) else metrics)]
+    wanted = [each for each in asked if isinstance(each, Metric)]
+    rates = [each for each in asked if isinstance(each, Rate)]
     query_features, gallery_features = as_sets(query, gallery, binary)
     queries, size = len(query_features), len(gallery_features)
     if (query_cameras is None) != (gallery_cameras is None):
@@ -180,6 +192,8 @@ def evaluate_retrieval(
             raise ValueError(
                 "top_k lists the honest ranking: it cannot be asked for together with reference_behaviour"
             )
+        if rates:
+            raise ValueError(f"the reference has no '{rates[0].name}'")
         figures, has_positive = reference_figures(
             query_features, gallery_features, candidates, wanted, block_size or 64, similarities
         )
@@ -187,15 +201,18 @@ def evaluate_retrieval(
 
     top_k = None if top_k is None else as_count(top_k, "top_k")
     counts = None
-    if pairs:
+    of_pairs = [each.name for each in rates if each.kind == "TAR"]
+    if pairs or of_pairs:
         if similarities is not None:
-            raise ValueError("pairs counts inner products: it cannot be asked for with other similarities")
-        counts = PairCounts(longest(query_features) * longest(gallery_features))
+            what = of_pairs[0] if of_pairs else "pairs"
+            raise ValueError(f"{what} counts inner products: it cannot be asked for with other similarities")
+        counts = PairCounts(longest(query_features) * longest(gallery_features), queries)
     source, kind, held = similarities, Ranker, 0
     if source is None:
         device = accelerator_of(query, gallery)
         source, kind = similarities_and_ranker(query_features, gallery_features, device, memory_budget)
         held = source.memory
+    held += counts.memory if counts else 0
     rows = block_size or block_rows(
         size, source.dtype.itemsize, memory_budget - held, candidates.positives_most
     )
@@ -224,8 +241,17 @@ def evaluate_retrieval(
             f"none of the {queries} queries has a gallery item with its label (junk and the image itself "
             "do not count), so there is nothing to score: check that query and gallery share labels"
         )
+    figures = {name: float(values[has_positive].mean()) for name, values in per_query.items()}
+    for rate in rates:
+        if rate.kind == "TAR" and counts is not None:
+            figures[rate.name] = counts.true_accept_rate(rate.false_accept_rate)
+        else:
+            per_query[rate.name] = identified(
+                has_positive, ranker.nearest.positive, ranker.nearest.other, rate.false_accept_rate
+            )
+            figures[rate.name] = float(per_query[rate.name][has_positive].mean())
     return Result(
-        {name: float(values[has_positive].mean()) for name, values in per_query.items()},
+        {each.name: figures[each.name] for each in asked},
         gallery=size,
         query_labels=labels,
         has_positive=has_positive,

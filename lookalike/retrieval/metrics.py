@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lookalike.retrieval.ranking import Ranking
+from lookalike.retrieval.rates import RATES, Rate, parse_rate
 
 PerQuery = npt.NDArray[np.float64]
 
@@ -32,7 +33,7 @@ def precision(ranking: Ranking, k: int) -> PerQuery:
 
     The reference takes the mean over all queries, we over those that have a positive.
     """
-    return ranking.sum_by_query(ranking.ranks <= k) / float(k)
+    return (ranking.head(k) <= k).sum(axis=1) / float(k)
 
 
 def true_recall(ranking: Ranking, k: int) -> PerQuery:
@@ -40,7 +41,7 @@ def true_recall(ranking: Ranking, k: int) -> PerQuery:
 
     What "recall" means everywhere but in metric learning. With k below P it cannot reach 1.
     """
-    return ranking.sum_by_query(ranking.ranks <= k) / ranking.positives
+    return (ranking.head(k) <= k).sum(axis=1) / ranking.positives
 
 
 def average_precision(ranking: Ranking) -> PerQuery:
@@ -56,8 +57,9 @@ def average_precision_at_k(ranking: Ranking, k: int) -> PerQuery:
 
     As in the landmark recognition and retrieval challenges (GLDv2; Weyand et al., 2020).
     """
-    found = ranking.sum_by_query(ranking.precision_at_hits * (ranking.ranks <= k))
-    return found / np.minimum(ranking.positives, k)
+    ranks = ranking.head(k)
+    precision_at_hits = np.arange(1, ranks.shape[1] + 1) / ranks
+    return (precision_at_hits * (ranks <= k)).sum(axis=1) / np.minimum(ranking.positives, k)
 
 
 def average_precision_at_r(ranking: Ranking) -> PerQuery:
@@ -65,14 +67,12 @@ def average_precision_at_r(ranking: Ranking) -> PerQuery:
 
     Its mean is MAP@R. Musgrave et al., "A Metric Learning Reality Check" (2020).
     """
-    within = ranking.ranks <= ranking.of_positives(ranking.positives)
-    return ranking.sum_by_query(ranking.precision_at_hits * within) / ranking.positives
+    return ranking.sum_by_query(ranking.precision_at_hits * ranking.within_positives) / ranking.positives
 
 
 def r_precision(ranking: Ranking) -> PerQuery:
     """R-precision: hits among the first P, divided by P, the number of positives."""
-    within = ranking.ranks <= ranking.of_positives(ranking.positives)
-    return ranking.sum_by_query(within) / ranking.positives
+    return ranking.sum_by_query(ranking.within_positives) / ranking.positives
 
 
 def inverse_negative_penalty(ranking: Ranking) -> PerQuery:
@@ -95,10 +95,10 @@ def discounted_gain(ranking: Ranking, k: int) -> PerQuery:
     Normalised discounted cumulative gain where a positive gains 1 and everything else 0. Järvelin and
     Kekäläinen, "Cumulated gain-based evaluation of IR techniques" (2002).
     """
-    gain = ranking.sum_by_query((ranking.ranks <= k) / np.log2(1.0 + ranking.ranks))
-    most = int(min(k, ranking.positives.max()))
-    ideal = np.cumsum(1 / np.log2(2.0 + np.arange(most)))
-    return gain / ideal[np.minimum(ranking.positives, most) - 1]
+    ranks = ranking.head(k)
+    gain = ((ranks <= k) / np.log2(1.0 + ranks)).sum(axis=1)
+    ideal = np.cumsum(1 / np.log2(2.0 + np.arange(ranks.shape[1])))
+    return gain / ideal[np.minimum(ranking.positives, ranks.shape[1]) - 1]
 
 
 def first_hit_rank(ranking: Ranking) -> PerQuery:
@@ -137,17 +137,21 @@ class Metric:
         return values
 
 
-def parse_metric(name: str) -> Metric:
-    """The metric of a name such as `mAP` or `recall@5`.
+def parse_metric(name: str) -> Metric | Rate:
+    """The metric of a name such as `mAP`, `recall@5` or `TAR@FAR=0.01`.
 
-    Raises ValueError for an unknown name or a k that is no positive number.
+    Raises ValueError for an unknown name, a k that is no positive number and a rate outside of 0..1.
     """
+    rate = parse_rate(name)
+    if rate is not None:
+        return rate
     if name in METRICS and not name.endswith("@"):
         return Metric(name, name, None)
     family, at, k = name.partition("@")
     if family + at not in METRICS:
-        known = ", ".join(f"{metric}k" if metric.endswith("@") else metric for metric in METRICS)
-        raise ValueError(f"unknown metric '{name}' (known: {known}, with a number for k)")
+        known = [f"{metric}k" if metric.endswith("@") else metric for metric in METRICS]
+        known += [f"{kind}@FAR=f" for kind in RATES]
+        raise ValueError(f"unknown metric '{name}' (known: {', '.join(known)}; k is a number, f a rate)")
     if not k.isdecimal() or int(k) < 1:
         raise ValueError(f"metric '{name}' needs a whole number of at least 1 after '@', as in '{family}@5'")
     return Metric(name, family + at, int(k))

@@ -12,6 +12,11 @@ from lookalike.retrieval.blocks import FloatArray, IntArray
 
 _BITS = 14
 
+_GROUPS = 64
+"""Queries are counted in so many groups, of which a bootstrap draws: their similarities are not kept."""
+
+_DRAWS_AT_ONCE = 50
+
 
 class PairCounts:
     """How many pairs of each kind have a similarity within each of some 32,000 bins.
@@ -22,28 +27,46 @@ class PairCounts:
         junk are in neither. Where query and gallery are one set, each pair is counted from both its ends.
     """
 
-    def __init__(self, largest: float) -> None:
-        """`largest`: no similarity is larger in absolute value."""
+    def __init__(self, largest: float, queries: int) -> None:
+        """`largest`: no similarity is larger in absolute value. `queries`: how many there are."""
         # unit vectors may be longer than 1 by rounding, which should not double the width of a bin
         exponent = math.ceil(math.log2(largest * (1 - 1e-3))) if largest > 0 else 0
         self.width = 2.0 ** (exponent - _BITS)
         self.zero = math.ceil(largest / self.width) + 1
         self.edges: npt.NDArray[np.float64] = np.arange(-self.zero, self.zero + 1, dtype=np.float64)
         self.edges *= self.width
-        self.positives = np.zeros(2 * self.zero, dtype=np.int64)
-        self.others = np.zeros(2 * self.zero, dtype=np.int64)
+        # at random, or groups would be classes where the list goes through the classes in turn
+        self.groups: IntArray = np.random.default_rng(0).permutation(queries) % _GROUPS
+        self.by_group: tuple[IntArray, IntArray] = (  # of positives and of others
+            np.zeros((_GROUPS, 2 * self.zero), dtype=np.int64),
+            np.zeros((_GROUPS, 2 * self.zero), dtype=np.int64),
+        )
 
-    def add(self, row: FloatArray, positives: IntArray, removed: IntArray) -> None:
-        """Count the pairs of one query: its similarities (G,), and which items are right or taken out."""
+    @property
+    def positives(self) -> IntArray:
+        return self.by_group[0].sum(axis=0)
+
+    @property
+    def others(self) -> IntArray:
+        return self.by_group[1].sum(axis=0)
+
+    @property
+    def memory(self) -> int:
+        """Bytes that the counts take."""
+        return sum(each.nbytes for each in self.by_group)
+
+    def add(self, query: int, row: FloatArray, positives: IntArray, removed: IntArray) -> None:
+        """Count the pairs of the query of this number: similarities (G,), which items are right or out."""
         bins = np.floor(row / row.dtype.type(self.width)).astype(np.int64) + self.zero
+        of_positives, of_others = (each[self.groups[query]] for each in self.by_group)
         right = self._counts(bins[positives])
-        self.positives += right
-        self.others += self._counts(bins) - right
+        of_positives += right
+        of_others += self._counts(bins) - right
         if removed.size:
-            self.others -= self._counts(bins[removed])
+            of_others -= self._counts(bins[removed])
 
     def _counts(self, bins: IntArray) -> IntArray:
-        return np.bincount(bins, minlength=len(self.positives))
+        return np.bincount(bins, minlength=2 * self.zero)
 
     def accepted(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """The receiver operating characteristic: (thresholds, false accept rates, true accept rates).
@@ -73,6 +96,33 @@ class PairCounts:
         thresholds, _, true = self.accepted()
         return float(true[np.searchsorted(thresholds, threshold)])
 
+    def interval(
+        self, false_accept_rate: float, confidence: float = 0.95, resamples: int = 1000, seed: int = 0
+    ) -> tuple[float, float]:
+        """Bootstrap interval of `true_accept_rate`: how it would vary with other queries.
+
+        Queries are drawn with replacement in 64 random groups, and each draw has a threshold of its own.
+        Raises ValueError for a confidence outside of 0..1, and for fewer than two groups.
+        """
+        if not 0 < confidence < 1:
+            raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
+        self.threshold_at(false_accept_rate)  # says what is wrong with the rate or the pairs
+        met = np.flatnonzero(sum(each.sum(axis=1) for each in self.by_group))
+        if len(met) < 2:
+            raise ValueError("an interval needs pairs of at least two queries")
+        positives, others = (each[met].astype(np.float64) for each in self.by_group)
+        generator = np.random.default_rng(seed)
+        rates = []
+        for start in range(0, resamples, _DRAWS_AT_ONCE):
+            count = min(_DRAWS_AT_ONCE, resamples - start)
+            times = generator.multinomial(len(met), np.full(len(met), 1 / len(met)), size=count)
+            accepted, right = (_from_above(times @ each) for each in (others, positives))
+            for false, true in zip(accepted, right, strict=True):
+                if false[0] and true[0]:
+                    rates.append(true[np.argmax(false <= false_accept_rate * false[0])] / true[0])
+        low, high = np.quantile(rates, [(1 - confidence) / 2, (1 + confidence) / 2])
+        return float(low), float(high)
+
     def area(self) -> float:
         """Area under the curve of true against false accept rates.
 
@@ -85,5 +135,11 @@ class PairCounts:
 
 def _share_from(counts: IntArray) -> npt.NDArray[np.float64]:
     """Share of what lies in each bin or a later one, with a last 0."""
-    later: npt.NDArray[Any] = np.concatenate([np.cumsum(counts[::-1])[::-1], [0]])
+    later = _from_above(counts)
     return later / later[0]
+
+
+def _from_above(counts: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """How many lie in each bin or a later one, with a last 0: (…, B) -> (…, B + 1)."""
+    later = np.cumsum(counts[..., ::-1], axis=-1)[..., ::-1]
+    return np.concatenate([later, np.zeros_like(later[..., :1])], axis=-1)

@@ -59,6 +59,21 @@ class Ranking:
         numbers = np.arange(1, len(self.ranks) + 1, dtype=np.int64) - self.of_positives(self.starts[:-1])
         return numbers / self.ranks
 
+    def head(self, k: int) -> IntArray:
+        """Ranks of the first positives of each query that can be among the first k places: (Q, min(k, most)).
+
+        A place beyond the first k stands where a query has fewer positives, or further behind.
+        """
+        width = int(min(k, self.positives.max()))
+        places = self.starts[:-1, None] + np.arange(width)
+        ranks = self.ranks[np.minimum(places, len(self.ranks) - 1)]
+        return np.where(places < self.starts[1:, None], np.minimum(ranks, k + 1), k + 1)
+
+    @cached_property
+    def within_positives(self) -> npt.NDArray[np.bool_]:
+        """For each entry of `ranks`, whether it is at most the number of positives of its query: (P,)."""
+        return self.ranks <= self.of_positives(self.positives)
+
     def of_positives(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Values of queries given to each of their positives, (Q,) -> (P,)."""
         return np.repeat(values, self.positives)
@@ -212,7 +227,7 @@ class Ranker:
     def _rank_one(self, query: int, row: FloatArray) -> IntArray:
         positives, removed = self._candidates.of(query)
         if self._pairs is not None:
-            self._pairs.add(row, positives, removed)
+            self._pairs.add(query, row, positives, removed)
         row[removed] = -np.inf
         if self._top is not None:
             self._top.indices[query], self._top.similarities[query] = best(row, self._top.indices.shape[1])

@@ -110,6 +110,7 @@ def _search(
     **options: Any,
 ) -> Evaluation:
     settings = recipe.global_
+    options.setdefault("re_ranking", settings.re_ranking)
     loss = benchmark.loss
     if loss is not None:
         options["loss"] = with_labels_of_training(
@@ -125,7 +126,6 @@ def _search(
         feature_from=settings.retrieval_feature_from,
         block_size=settings.sim_block_size if settings.reference_behaviour else None,
         reference_behaviour=settings.reference_behaviour,
-        re_ranking=settings.re_ranking,
         **options,
     )
 

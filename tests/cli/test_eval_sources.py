@@ -104,6 +104,36 @@ def test_a_model_folder_on_the_sets_of_a_recipe(
     assert "which re-ranking has none of" in command(*again, "--report", "r.html").sentence()
 
 
+def test_what_is_done_before_the_search(command: Command, vectors: Path, tmp_path: Path) -> None:
+    plain = command("eval", "--features", vectors, "--json").json()["metrics"]
+    np.savez(tmp_path / "train.npz", vectors=np.random.default_rng(1).normal(size=(50, 3)) * [9, 3, 1])
+    ways = {
+        "--re-ranking": (), "--whiten": (tmp_path / "train.npz",), "--database-augmentation": ("2",),
+    }  # fmt: skip
+    for flag, value in ways.items():
+        found = command("eval", "--features", vectors, flag, *value, "--json").json()["metrics"]
+        assert found["mAP"] != plain["mAP"], flag
+    told = command("eval", "--features", vectors, "--query-expansion", "2").sentence()
+    assert "query expansion needs a gallery beside the queries" in told
+    told = command("eval", "--features", vectors, "--whiten", vectors, "--no-normalize").sentence()
+    assert "leave --no-normalize away" in told
+    told = command("eval", "--features", vectors, "--re-ranking", "--report", tmp_path / "r.html").sentence()
+    assert "which re-ranking has none of" in told
+
+
+def test_rates_and_their_intervals(command: Command, vectors: Path, tmp_path: Path) -> None:
+    rates = "TAR@FAR=0.1,DIR@FAR=0.1,recall@1"
+    files = ("--csv", tmp_path / "q.csv", "--per-class-csv", tmp_path / "c.csv")
+    found = command("eval", "--features", vectors, "--metrics", rates, "--interval", *files, "--json").json()
+    assert list(found["metrics"]) == list(found["intervals"]) == ["TAR@FAR=0.1", "DIR@FAR=0.1", "recall1"]
+    assert list(found["macro"]) == ["DIR@FAR=0.1", "recall1"]  # pairs are of no one query
+    assert "TAR@FAR=0.1" not in rows(tmp_path / "q.csv")[0]
+    assert float(rows(tmp_path / "c.csv")[0]["DIR@FAR=0.1"]) <= 1
+    page = tmp_path / "r.html"
+    assert command("eval", "--features", vectors, "--metrics", "TAR@FAR=0.1", "--report", page).code == 0
+    assert "pairs of one class that are accepted" in page.read_text(encoding="utf-8")
+
+
 def test_one_file_is_searched_in_itself(command: Command, vectors: Path, tmp_path: Path) -> None:
     found = command("eval", "--features", vectors, "--metrics", "recall@1,mAP", "--json").json()
     with np.load(vectors) as arrays:

@@ -12,6 +12,7 @@ from lookalike.evaluation.metrics import (
     build_accuracies,
     build_metrics,
     check_metrics,
+    check_of_the_reference,
     figures_of,
     metrics,
     metrics_named,
@@ -42,6 +43,16 @@ def test_every_metric_builds_from_defaults_and_is_known_to_retrieval() -> None:
             continue
         for name in built.figures.values():
             parse_metric(name)
+
+
+def test_rates_at_false_accepts_by_name() -> None:
+    named = figures_of(build_metrics([{"TARatFAR": {"far": [1e-3, 0.05]}}, {"DIRatFAR": {"far": 0.1}}]))
+    assert list(named) == ["TAR@FAR=0.001", "TAR@FAR=0.05", "DIR@FAR=0.1"]
+    assert list(figures_of(metrics_named(["TAR@FAR=1e-3"]))) == ["TAR@FAR=1e-3"]
+    with pytest.raises(UserError, match="from 0 to below 1"):
+        metrics_named(["DIR@FAR=1.5"])
+    with pytest.raises(UserError, match=r"the reference has no 'TAR@FAR=0.1'"):
+        check_of_the_reference(metrics_named(["TAR@FAR=0.1"]))
 
 
 def test_accuracies() -> None:

@@ -82,6 +82,19 @@ def test_copies_of_a_query_under_another_name_are_told(caplog: pytest.LogCapture
         assert told == (kind == "copies")
 
 
+def test_copies_within_one_set_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    whole = replace(features_of(random_set(40, 3)), paths=[f"{row}.jpg" for row in range(40)])
+    score_features(whole)
+    assert caplog.text == ""
+    copied = whole.features.copy()
+    copied[7] = copied[3]
+    score_features(replace(whole, features=copied))
+    assert "2 of 40 queries have exactly the vector of a gallery picture of another name" in caplog.text
+    caplog.clear()
+    score_features(replace(whole, features=np.ones_like(copied)))
+    assert "the model tells few of these pictures apart" in caplog.text
+
+
 def test_the_nearest_of_a_table_follows_the_rule_for_ties() -> None:
     gallery = FeatureSet(np.eye(2)[[0, 0, 1]], np.array([7, 8, 8]), None, np.arange(3), list("abc"))
     query = FeatureSet(np.eye(2)[:1], np.array([7]), None, np.arange(1), ["q"])

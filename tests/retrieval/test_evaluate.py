@@ -155,6 +155,31 @@ def test_an_interval_holds_the_mean_as_often_as_it_says() -> None:
         bootstrap_interval([])
 
 
+def test_interval_of_a_true_accept_rate() -> None:
+    """About as wide as a bootstrap of single queries, of which those of a group are drawn together."""
+    generator = np.random.default_rng(0)
+    labels = np.arange(640) % 64
+    features = generator.normal(size=(64, 8))[labels] + generator.normal(size=(640, 8))
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    name = "TAR@FAR=0.01"
+    result = evaluate_retrieval(features, labels, features, labels, exclude_self=True, metrics=[name])
+    similarities, same = features @ features.T, labels[:, None] == labels
+    np.fill_diagonal(similarities, np.nan)
+    rates = []
+    for _ in range(300):
+        rows = generator.integers(0, 640, 640)
+        right, wrong = (similarities[rows][which[rows]] for which in (same, ~same))
+        rates.append((right[~np.isnan(right)] > np.quantile(wrong, 0.99)).mean())
+    low, high = result.interval(name)
+    assert low < result[name] < high
+    naive_low, naive_high = np.quantile(rates, [0.025, 0.975])
+    assert high - low == pytest.approx(naive_high - naive_low, rel=0.25)
+    with pytest.raises(ValueError, match="share of pairs"):
+        result.by_class(name)
+    with pytest.raises(ValueError, match="at least two queries"):
+        evaluate_retrieval(features[:1], labels[:1], features[1:], labels[1:], metrics=[name]).interval(name)
+
+
 def test_pairs_of_unit_vectors_have_narrow_bins() -> None:
     features = np.random.default_rng(0).normal(size=(50, 16))
     features /= np.linalg.norm(features, axis=1, keepdims=True)

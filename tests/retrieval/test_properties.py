@@ -97,6 +97,33 @@ def test_pairs_and_the_nearest(case: dict[str, Any], rate: float) -> None:
 
 
 @NEVER
+@given(sets(), st.sampled_from([0.0, 0.01, 0.2, 0.5]))
+def test_rates_at_false_accepts(case: dict[str, Any], rate: float) -> None:
+    similarities, same = pairs_of(case)
+    if not same.any() or same.all():
+        return
+    data = (case["query"], case["query_labels"], case["gallery"], case["gallery_labels"])
+    names = [f"TAR@FAR={rate}", "recall@1", f"DIR@FAR={rate}"]
+    unknown = [] if same.any(axis=1).all() else np.flatnonzero(~same.any(axis=1)).tolist()
+    wrong = [max(similarities[q][~same[q]]) for q in (unknown or range(len(same))) if not same[q].all()]
+    if not wrong:
+        with pytest.raises(ValueError, match="can be mistaken"):
+            evaluate_retrieval(*data, metrics=names)
+        return
+    result = evaluate_retrieval(*data, metrics=names, block_size=case["block_size"])
+    assert list(result) == names
+    assert result[names[0]] == result.pairs.true_accept_rate(rate)
+    accepted = [t for t in [-np.inf, *np.unique(similarities)] if np.mean(np.array(wrong) > t) <= rate]
+    rows = np.flatnonzero(same.any(axis=1))
+    found = []
+    for q in rows:
+        best, other = similarities[q][same[q]].max(), similarities[q][~same[q]].max(initial=-np.inf)
+        found.append(best > min(accepted) and best > other)
+    assert result[names[2]] == pytest.approx(np.mean(found))
+    assert result.per_query[names[2]][rows].tolist() == np.array(found, float).tolist()
+
+
+@NEVER
 @given(sets())
 def test_query_against_gallery(case: dict[str, Any]) -> None:
     compare(case)
