@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 from lookalike.retrieval import METRICS
+from lookalike.retrieval.rates import RATES
 from tests.conftest import REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "retrieval.md").read_text(encoding="utf-8")
@@ -27,4 +28,5 @@ def test_blocks_print_what_the_page_says() -> None:
 
 def test_every_figure_is_in_the_table() -> None:
     named = set(re.findall(r"^\| `([^`]+)`", PAGE, re.MULTILINE))
+    assert {f"{kind}@FAR=f" for kind in RATES} <= named
     assert {f"{name}k" if name.endswith("@") else name for name in METRICS} <= named
