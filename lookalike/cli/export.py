@@ -3,20 +3,59 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from enum import Enum
+from typing import Annotated
+
+import typer
 
 from lookalike.cli.options import Config, Json, Overrides, answer, application, recipe_of
 
 app = application(
-    "Write the model folder (ONNX graph, preprocessing, fingerprint) of Global.pretrained_model."
+    "Write the model folder (ONNX graph, weights, preprocessing, model card) of Global.pretrained_model."
 )
 
 
+class Input(str, Enum):
+    """What the graph takes."""
+
+    float32 = "float32"
+    uint8 = "uint8"
+
+
 @app.command()
-def export(config: Config, override: Overrides = [], json: Json = False) -> None:
+def export(
+    config: Config,
+    override: Overrides = [],
+    input: Annotated[
+        Input,
+        typer.Option(help="What the graph takes: normalised floats (N,C,H,W), or RGB pixels (N,H,W,3)."),
+    ] = Input.float32,
+    pt2: Annotated[
+        bool, typer.Option("--pt2", help="Write model.pt2 too, a program of torch.export.")
+    ] = False,
+    sample: Annotated[
+        int, typer.Option(min=2, help="Pictures of the evaluation set that all runtimes are tried on.")
+    ] = 64,
+    json: Json = False,
+) -> None:
     recipe = recipe_of(config, override)
+    from lookalike.deploy.export import ExportOptions
     from lookalike.deploy.export import export as run
 
-    result = run(recipe)
-    difference = f"largest difference {result.largest_difference:.1e}"
-    text = f"{result.folder}: {result.size} {result.unit} a picture, {result.precision}, {difference}"
-    answer(asdict(result), json, text)
+    options = ExportOptions("uint8_nhwc" if input is Input.uint8 else "float32_nchw", pt2, sample)
+    result = run(recipe, options=options)
+    text = f"{result.folder}: {result.size} {result.unit} a picture, {result.precision}"
+    answer(asdict(result), json, f"{text}\n{_told(result.parity)}")
+
+
+def _told(parity: dict[str, object]) -> str:
+    """The runtimes as a small table."""
+    from lookalike.deploy.parity import table
+
+    rows = table(parity)
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    return "\n".join([f"{parity['pictures']} pictures ({parity['data']}):", *lines])

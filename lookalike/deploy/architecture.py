@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from lookalike.core.errors import UserError
-from lookalike.deploy.deployed import Deployed
+from lookalike.deploy.deployed import Deployed, taking
 from lookalike.deploy.model_folder import MANIFEST, ModelFolder
 from lookalike.model import build_rec_model
 from lookalike.model.build import PRETRAINED_OPTIONS
@@ -111,4 +111,4 @@ def load_torch(folder: str | Path | ModelFolder) -> nn.Module:
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{file}: does not hold the weights that {MANIFEST} describes: {reason}") from None
-    return module
+    return taking(module, opened.input, opened.preprocessing()).eval()

@@ -1,13 +1,16 @@
-"""The module that is exported: pictures to one tensor."""
+"""The module that is exported: pictures, or their pixels, to one tensor."""
 
 from __future__ import annotations
 
 import copy
 
+import torch
 from torch import Tensor, nn
 
 from lookalike.core.errors import UserError
 from lookalike.core.log import warn_once
+from lookalike.images import Preprocess
+from lookalike.images.split import Arithmetic
 from lookalike.model import RecModel
 from lookalike.recipe import Recipe
 
@@ -34,6 +37,39 @@ class Deployed(nn.Module):
         if self.normalize:
             output = nn.functional.normalize(output, dim=1)
         return output
+
+
+class FromPixels(nn.Module):
+    """A module behind the arithmetic of its preprocessing: RGB pixels (N, H, W, 3) of uint8 in.
+
+    Each operation stands in the graph on its own, so that every runtime computes what NumPy does, to the last
+    bit. Folding them into one multiplication and one addition, or into the first convolution, would not.
+    """
+
+    def __init__(self, module: nn.Module, arithmetic: Arithmetic) -> None:
+        super().__init__()
+        self.module, self.reversed = module, arithmetic.reversed
+        self.operations: list[str] = []
+        for index, (operation, values) in enumerate(arithmetic.steps):
+            self.operations.append(operation)
+            self.register_buffer(
+                f"values_{index}", torch.from_numpy(values).reshape(-1, 1, 1), persistent=False
+            )
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        # planes of bytes are moved, not planes of floats
+        planes = pixels.permute(0, 3, 1, 2)
+        if self.reversed:
+            planes = planes[:, [2, 1, 0]]
+        values = planes.float()
+        for index, operation in enumerate(self.operations):
+            values = getattr(torch, operation)(values, self.get_buffer(f"values_{index}"))
+        return self.module(values)
+
+
+def taking(module: Deployed, input: str, preprocess: Preprocess) -> nn.Module:
+    """A module for what a model folder says that its graph takes. Raises UserError as `Preprocess.split`."""
+    return module if input == "float32_nchw" else FromPixels(module, preprocess.split().arithmetic)
 
 
 def output_key(recipe: Recipe) -> str:

@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import nn
 
-from lookalike.core.errors import LookalikeError, UserError
+from lookalike.core.errors import UserError
 from lookalike.core.files import atomic_folder
 from lookalike.core.log import logger
 from lookalike.deploy.architecture import Architecture, write_weights
-from lookalike.deploy.deployed import deployed_module, output_key
-from lookalike.deploy.graph import write_graph
+from lookalike.deploy.deployed import Deployed, FromPixels, deployed_module, output_key, taking
+from lookalike.deploy.graph import write_graph, write_program
 from lookalike.deploy.integer import make_integer
-from lookalike.deploy.model_folder import EARLIER_MANIFEST, FILES, GRAPH, WEIGHTS, ModelFolder
+from lookalike.deploy.model_folder import (
+    EARLIER_MANIFEST,
+    FILES,
+    GRAPH,
+    PROGRAM,
+    WEIGHTS,
+    InputKind,
+    ModelFolder,
+)
+from lookalike.deploy.parity import LIMITS, Limit, angles
 from lookalike.deploy.preprocessing import recipe_preprocess
 from lookalike.deploy.provenance import Provenance
-from lookalike.deploy.runtime import OnnxRuntime
 from lookalike.deploy.thresholds import THRESHOLDS
+from lookalike.deploy.trial import encoder, noise_batch, prove, trial_pictures
 from lookalike.model import RecModel, build_rec_model, load_weights
 from lookalike.model.slim.quantisation import without_rounding
 from lookalike.recipe import Recipe, require_paths, warn_where_trained_otherwise
-
-PARITY = 1e-4
-"""Largest difference allowed between the exported graph and the PyTorch model, relative to the largest
-value.
-"""
 
 INTEGER_PARITY = 0.05
 """Largest 1 - cosine allowed between the features of an int8 graph and those of the PyTorch model that rounds
@@ -46,10 +52,25 @@ those of the pictures: what the last layers give then takes a few of the 256 ste
 """
 
 
+@dataclass(frozen=True)
+class ExportOptions:
+    """What a model folder is to be.
+
+    input: what the graph takes. program: write `model.pt2` too. sample: how many pictures of the evaluation
+        set the folder is tried on.
+    """
+
+    input: InputKind = "float32_nchw"
+    program: bool = False
+    sample: int = 64
+
+
 @dataclass
 class ExportResult:
-    """Where the model folder is, and how far its features are from those of the PyTorch model: the largest
-    difference relative to the largest value, in int8 the largest of 1 - cosine.
+    """Where the model folder is, and how far its features are from those of the PyTorch model.
+
+    largest_difference: of the graph in onnxruntime, relative to the largest value; in int8 the largest of
+        1 - cosine. parity: of all runtimes, see `lookalike.deploy.parity.Parity`.
     """
 
     folder: str
@@ -59,6 +80,7 @@ class ExportResult:
     precision: str = "float32"
     unit: str = "numbers"
     """What a feature is made of: numbers, or bits where the model folder gives codes."""
+    parity: dict[str, Any] = field(default_factory=dict)
 
 
 def trained_model(recipe: Recipe, key: str, watched: Sequence[str] = ()) -> RecModel:
@@ -88,13 +110,17 @@ def _different_preprocessing(trained: Recipe, recipe: Recipe) -> list[str]:
 
 
 def export(
-    recipe: Recipe, folder: str | Path | None = None, *, metrics: dict[str, float] | None = None
+    recipe: Recipe,
+    folder: str | Path | None = None,
+    *,
+    metrics: dict[str, float] | None = None,
+    options: ExportOptions | None = None,
 ) -> ExportResult:
     """Write the model folder of a recipe and the weights that `Global.pretrained_model` names.
 
-    `folder` is `Global.save_inference_dir` by default. The graph has a dynamic batch; its features are
-    compared with those of the PyTorch model and the folder is only put in place when they agree within
-    PARITY.
+    `folder` is `Global.save_inference_dir` by default. The graph has a dynamic batch. Every runtime that can
+    use the folder embeds a sample of the pictures that the recipe is scored on, and the folder is only put in
+    place when their features agree with those of the PyTorch model (`lookalike.deploy.parity.LIMITS`).
     """
     require_paths(recipe, ("Global",))
     settings = recipe.global_
@@ -107,7 +133,7 @@ def export(
             f"{recipe.name}: nothing to export, the weights would be random; name them with "
             f"-o Global.pretrained_model={Path(settings.output_dir) / 'RecModel' / 'best_model'}"
         )
-    return export_model(recipe, model, folder, weights, metrics)
+    return export_model(recipe, model, folder, weights, metrics, options)
 
 
 def refuse_foreign_folder(folder: Path) -> None:
@@ -129,85 +155,82 @@ def export_model(
     folder: Path,
     weights: str | None,
     metrics: dict[str, float] | None = None,
+    options: ExportOptions | None = None,
 ) -> ExportResult:
     """Write the model folder of a model in memory."""
+    options = options or ExportOptions()
     module = deployed_module(recipe, model)
     preprocess = recipe_preprocess(recipe)
     shape = list(preprocess.image_shape or recipe.global_.image_shape)
-    torch.manual_seed(0)
-    example = torch.randn(2, *shape)
-    rounds = module.model.structure.quantisation if module.model.structure is not None else None
-    if rounds is not None:
-        # values that pictures have: beyond them the first rounding cuts off
-        noise = np.random.default_rng(0).integers(0, 256, (2, *shape[1:], 3), dtype=np.uint8)
-        example = torch.from_numpy(np.stack([preprocess(picture) for picture in noise]))
-    with torch.inference_mode():
-        expected = module(example).numpy()
+    taken = taking(module, options.input, preprocess).eval()
+    noise = noise_batch(preprocess, shape, options.input)
+    example = torch.from_numpy(noise[:2])
+    size = int(encoder(taken)(noise[:1]).shape[1])
+    exported, limit = _to_precision(taken, module, noise, str(weights or recipe.name))
     facts = Provenance.of(recipe, weights)
+    metrics = metrics or facts.metrics
     with atomic_folder(folder) as part:
         write_weights(module, part / WEIGHTS)
-        measure, allowed = _difference, PARITY
-        if rounds is not None:
-            measure, allowed = _angle, _allowed(module, example, expected)
-            make_integer(module.model, rounds, str(weights or recipe.name))
-        write_graph(module, example, part / GRAPH)
-        run = OnnxRuntime(part / GRAPH)
-        difference = max(
-            measure(run(example.numpy()), expected), measure(run(example.numpy()[:1]), expected[:1])
-        )
-        if not difference <= allowed:
-            unit = "of its largest value" if rounds is None else "in cosine"
-            far = f"{difference:.2g} {unit} (allowed {allowed:.2g})"
-            raise LookalikeError(
-                f"the exported graph differs from the model by {far}; {folder} was left as it was"
-            )
+        write_graph(exported, example, part / GRAPH)
+        if options.program:
+            write_program(taken, example, part / PROGRAM)
         written = ModelFolder(
             path=part,
             shape=shape,
-            size=int(expected.shape[1]),
+            size=size,
             normalized=module.normalize,
             binarize=recipe.global_.feature_binarize,
             preprocess=preprocess.to_json(),
             fingerprint="",
+            input=options.input,
             output=module.key,
-            precision="float32" if rounds is None else "int8",
+            precision="float32" if exported is taken else "int8",
             architecture=Architecture.of(recipe, module).to_json(),
             license=recipe.global_.license,
             made_from=facts.made_from,
-            metrics=metrics or facts.metrics,
-            metrics_data=facts.metrics_data if metrics or facts.metrics else {},
+            metrics=metrics,
+            metrics_data=facts.metrics_data if metrics else {},
         )
+        pictures = trial_pictures(recipe, preprocess, options, noise)
+        parity = prove(written, encoder(taken), pictures, limit, f"{folder} was left as it was")
+        written.parity = parity.to_json()
         written.seal()
         written.write()
+    difference = float(getattr(parity.runtimes[0], limit.measure))
     logger.info(
-        f"exported {module.key} ({expected.shape[1]}, {written.precision}) to {folder}, largest difference "
-        f"{difference:.1e}"
+        f"exported {module.key} ({size}, {written.precision}) to {folder}, as {parity.pictures} pictures show"
     )
-    size = int(expected.shape[1])
     unit = "bits" if written.binarize else "numbers"
-    return ExportResult(str(folder), size, written.fingerprint, difference, written.precision, unit)
+    return ExportResult(
+        str(folder), size, written.fingerprint, difference, written.precision, unit, written.parity
+    )
 
 
-def _allowed(module: nn.Module, example: Tensor, rounded: np.ndarray) -> float:
-    """How far an int8 graph may be from the model that rounds, which gives `rounded`; warns of harm.
+def _to_precision(
+    taken: nn.Module, module: Deployed, noise: NDArray[Any], name: str
+) -> tuple[nn.Module, Limit]:
+    """The module whose graph is written, and how far that may be off: in whole numbers where it rounds."""
+    rounds = module.model.structure.quantisation if module.model.structure is not None else None
+    if rounds is None:
+        return taken, LIMITS["float32"]
+    exported = copy.deepcopy(taken)
+    inner = exported.module if isinstance(exported, FromPixels) else exported
+    assert isinstance(inner, Deployed)
+    make_integer(inner.model, rounds, name)
+    return exported, Limit("largest_angle", _allowed(taken, noise))
+
+
+def _allowed(module: nn.Module, pictures: NDArray[Any]) -> float:
+    """How far an int8 graph may be from the model that rounds; warns of harm.
 
     Two models that round independently are each `cost` from the exact one; the squares of independent angles
     add up, and 1 - cosine is half the square of a small angle.
     """
-    with torch.inference_mode():
-        cost = _angle(rounded, without_rounding(module)(example).numpy())
+    exact = encoder(without_rounding(module))(pictures)
+    cost = float(angles(encoder(module)(pictures), exact).max())
     if cost > INTEGER_PARITY:
         logger.warning(
             f"rounding to 8 bits moves the features by {cost:.2g} in cosine: the ranges do not fit the "
             "weights yet; train longer with Slim.quant, from trained weights"
         )
     return max(INTEGER_PARITY, 2 * cost)
-
-
-def _angle(actual: np.ndarray, expected: np.ndarray) -> float:
-    lengths = np.linalg.norm(actual, axis=1) * np.linalg.norm(expected, axis=1)
-    return float((1.0 - (actual * expected).sum(axis=1) / np.maximum(lengths, 1e-12)).max())
-
-
-def _difference(actual: np.ndarray, expected: np.ndarray) -> float:
-    return float(np.abs(actual - expected).max() / max(np.abs(expected).max(), 1e-12))

@@ -42,6 +42,20 @@ def write_graph(module: nn.Module, example: Tensor, file: Path) -> None:
         program.save(str(file), external_data=False)
 
 
+def write_program(module: nn.Module, example: Tensor, file: Path) -> None:
+    """Write a module as a program of torch.export, for other users of PyTorch; the batch may have any size.
+
+    This file holds no pickle. `torch.export.load` unpickles what a file marks so, though, and a pickle may
+    run code: it is no way to read the file of somebody else. `lookalike.deploy.load_torch` is one.
+    """
+    with _quiet("with torch.export"):
+        program = torch.export.export(module, (example,), dynamic_shapes=_any_batch())
+        program.example_inputs = None  # of no use, and the one thing in the file that would be pickled
+        for node in program.graph.nodes:
+            node.meta.pop("stack_trace", None)  # paths and lines of source files on this machine
+        torch.export.save(program, file)
+
+
 def _any_batch() -> tuple[dict[int, Any]]:
     return ({0: torch.export.Dim("batch", min=1)},)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 
 import lookalike
-from lookalike.core.component import Component
+from lookalike.core.component import Component, Section
 from lookalike.core.errors import UserError
 from lookalike.evaluation.recipe_sets import evaluation_blocks
 from lookalike.recipe import Recipe
@@ -53,8 +54,13 @@ def scored_on(recipe: Recipe) -> dict[str, str]:
         blocks = evaluation_blocks(recipe, name)
     except UserError:  # it cannot be scored as it stands, which is no reason not to export it
         return {}
-    found = {f"DataLoader.{name}.{part}": _pictures(block) for part, block in blocks.items()}
-    return found | ({"note": "these chose the best epoch, so that their figures flatter"} if chose else {})
+    note = {"note": "these chose the best epoch, so that their figures flatter"} if chose else {}
+    return data_of(blocks, name) | note
+
+
+def data_of(blocks: Mapping[str, Section], name: str) -> dict[str, str]:
+    """What the blocks of `DataLoader.NAME` call their pictures, by their paths in the recipe."""
+    return {f"DataLoader.{name}.{part}": _pictures(block) for part, block in blocks.items()}
 
 
 def _pictures(block: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,13 @@ from safetensors.torch import save_file
 from lookalike import Embedder, ModelFolder, Recipe, export
 from lookalike.core.errors import LookalikeError, UserError
 from lookalike.deploy import export as export_module
-from lookalike.deploy.deployed import deployed_module
-from lookalike.deploy.export import trained_model
-from lookalike.deploy.model_folder import GRAPH, MANIFEST, WEIGHTS
+from lookalike.deploy.architecture import load_torch
+from lookalike.deploy.deployed import FromPixels, deployed_module
+from lookalike.deploy.export import ExportOptions, ExportResult, trained_model
+from lookalike.deploy.graph import write_graph
+from lookalike.deploy.model_folder import GRAPH, MANIFEST, PROGRAM, WEIGHTS
 from lookalike.deploy.runtime import OnnxRuntime
+from lookalike.images import Preprocess
 from lookalike.model import build_backbone, build_model, load_weights
 from tests.tiny import SIDE, TRAIN_CLASSES, recipe_values
 
@@ -227,26 +231,24 @@ def test_an_export_that_fails_leaves_the_older_folder(
     folder.mkdir()
     (folder / MANIFEST).write_text("older")
 
-    def wrong(module: torch.nn.Module, example: torch.Tensor, file: Path) -> None:
-        file.write_bytes((trained / "inference" / "model.onnx").read_bytes())
-        with torch.no_grad():
-            for parameter in module.parameters():
-                parameter.mul_(1.5)
+    def full(folder: ModelFolder) -> None:
+        raise OSError(28, "full")
 
     def other(runtime: OnnxRuntime, batch: Any) -> Any:
         return np.zeros((len(batch), 16), np.float32)
 
-    for place, fault in (("write_graph", wrong), ("OnnxRuntime.__call__", other)):
+    def copied(module: torch.nn.Module, example: torch.Tensor, file: Path) -> None:
+        file.write_bytes((trained / "inference" / GRAPH).read_bytes())
+
+    monkeypatch.setattr(export_module, "write_graph", copied)  # the same graph, without the time it takes
+    for owner, name, fault, told in (
+        (ModelFolder, "write", full, "full"),
+        (OnnxRuntime, "__call__", other, "in onnxruntime differs from the model by 1 of the largest value"),
+    ):
         with monkeypatch.context() as patched:
-            patched.setattr(export_module, "write_graph", wrong)
-            if place != "write_graph":
-                patched.setattr(OnnxRuntime, "__call__", fault)
-                with pytest.raises(LookalikeError, match="differs from the model"):
-                    export(recipe, folder)
-            else:
-                patched.setattr(ModelFolder, "write", lambda self: (_ for _ in ()).throw(OSError(28, "full")))
-                with pytest.raises(OSError, match="full"):
-                    export(recipe, folder)
+            patched.setattr(owner, name, fault)
+            with pytest.raises((OSError, LookalikeError), match=told):
+                export(recipe, folder)
         assert [path.name for path in tmp_path.iterdir()] == ["model"]
         assert (folder / MANIFEST).read_text() == "older"
 
@@ -322,3 +324,59 @@ def test_weights_that_leave_the_feature_random_are_refused(
     recipe.global_.pretrained_model = str(trained / "RecModel" / "best_model")
     with pytest.raises(UserError, match=r"weights that this model computes with .*neck\.fc"):
         export(recipe, tmp_path / "out")
+
+
+@pytest.fixture(scope="module")
+def of_pixels(pictures: Path, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
+    recipe = Recipe.from_dict(
+        values_of(pictures, tmp_path_factory.mktemp("pixels"), trained / "RecModel" / "best_model")
+    )
+    return export(recipe, options=ExportOptions("uint8_nhwc", program=True, sample=6))
+
+
+def test_a_graph_of_pixels_gives_the_same_features(
+    pictures: Path, trained: Path, of_pixels: ExportResult
+) -> None:
+    opened, floats = ModelFolder.open(of_pixels.folder), ModelFolder.open(trained / "inference")
+    assert (opened.input, opened.shape) == ("uint8_nhwc", floats.shape)
+    assert opened.preprocess == floats.preprocess
+    assert opened.fingerprint != floats.fingerprint
+    files = [pictures / "pictures" / "class 6" / f"{number}.png" for number in range(3)]
+    whole = opened.preprocessing()
+    before = np.stack([whole.split().pixels(file) for file in files])
+    expected = OnnxRuntime(floats.graph_file)(np.stack([whole(file) for file in files]))
+    # the pixels are the same to the last bit; what remains is the order of sums in the network
+    np.testing.assert_allclose(OnnxRuntime(opened.graph_file)(before), expected, atol=1e-6)
+    with torch.inference_mode():
+        np.testing.assert_allclose(load_torch(opened)(torch.from_numpy(before)), expected, atol=1e-5)
+
+
+def test_the_arithmetic_in_a_graph_is_that_of_the_preprocessing_to_the_last_bit(tmp_path: Path) -> None:
+    chain: list[Any] = [{"DecodeImage": {"to_rgb": False}}, {"NormalizeImage": {"order": "hwc"}}]
+    faces: list[Any] = [{"ToTensor": None}, {"Normalize": {"mean": [0.5, 0.4, 0.3], "std": 0.3}}]
+    levels = np.arange(256, dtype=np.uint8)
+    pixels = np.stack([levels, levels[::-1], np.roll(levels, 9)], axis=1).reshape(16, 16, 3)
+    for preprocess in (Preprocess(chain), Preprocess(faces)):
+        module = FromPixels(torch.nn.Identity(), preprocess.split().arithmetic)
+        write_graph(module, torch.from_numpy(np.stack([pixels] * 2)), tmp_path / GRAPH)
+        found = OnnxRuntime(tmp_path / GRAPH)(pixels[None])
+        assert np.array_equal(found[0], preprocess(pixels))
+        assert np.array_equal(module(torch.from_numpy(pixels[None]))[0].numpy(), preprocess(pixels))
+
+
+def test_a_program_of_torch_export_holds_no_pickle_and_nothing_of_this_machine(
+    of_pixels: ExportResult,
+) -> None:
+    assert [each["runtime"] for each in of_pixels.parity["runtimes"]] == [
+        "onnxruntime",
+        "torch",
+        "torch.export",
+    ]
+    with zipfile.ZipFile(Path(of_pixels.folder) / PROGRAM) as archive:
+        for name in archive.namelist():
+            content = archive.read(name)
+            assert not content.startswith((b"\x80", b"PK"))
+            assert b"site-packages" not in content
+            assert str(Path(export_module.__file__).parent).encode() not in content
+            if name.endswith("_config.json"):
+                assert b'"use_pickle": true' not in content

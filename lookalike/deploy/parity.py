@@ -1,0 +1,219 @@
+"""How far the features of a runtime are from those of PyTorch, and what that does to a search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookalike.core.errors import BrokenImage, UserError
+from lookalike.core.log import logger
+from lookalike.evaluation.feature_set import FeatureSet
+from lookalike.evaluation.metrics import metrics_named
+from lookalike.evaluation.scoring import score_features
+from lookalike.images import Records
+
+Encode = Callable[[NDArray[Any]], NDArray[np.float32]]
+Measure = Literal["largest_difference", "largest_angle", "mean_angle"]
+
+BATCH = 16
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How far a runtime may be off, by one of the measures of `RuntimeParity`."""
+
+    measure: Measure
+    value: float
+
+
+LIMITS = {
+    "float32": Limit("largest_difference", 1e-4),
+    "float16": Limit("largest_angle", 1e-3),
+    "bfloat16": Limit("largest_angle", 1e-2),
+    "int8": Limit("mean_angle", 0.02),
+}
+"""For each precision of a graph: float32 is the same but for rounding, 16 bits carry 11 or 8 of it. In 8 bits
+every picture is moved, and what counts is how far on the mean.
+"""
+
+_WORDS = {
+    "largest_difference": "of the largest value",
+    "largest_angle": "in cosine",
+    "mean_angle": "in cosine on the mean",
+}
+
+
+@dataclass(frozen=True)
+class RuntimeParity:
+    """One runtime against the PyTorch model.
+
+    largest_difference: of a number of a feature, relative to the largest number. largest_angle, mean_angle:
+        of 1 - cosine. same_neighbour: the share of pictures whose nearest one, among all others, is the same
+        as with PyTorch. recall1: by the rules of evaluation, of one list that is query and gallery. Both are
+        None where the pictures are noise, and recall where no class has two pictures.
+    """
+
+    runtime: str
+    largest_difference: float
+    largest_angle: float
+    mean_angle: float
+    same_neighbour: float | None = None
+    recall1: float | None = None
+
+    def check(self, limit: Limit) -> str | None:
+        """What is wrong with it, None where it is within a limit."""
+        found = getattr(self, limit.measure)
+        if found <= limit.value:  # NaN is not
+            return None
+        return f"differs from the model by {found:.2g} {_WORDS[limit.measure]} (allowed {limit.value:.2g})"
+
+
+@dataclass(frozen=True)
+class Parity:
+    """The runtimes of a model folder against the PyTorch model, on so many pictures.
+
+    data: what the pictures are. recall1: that of PyTorch itself.
+    """
+
+    pictures: int
+    data: str
+    recall1: float | None
+    runtimes: list[RuntimeParity] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """What goes into the manifest."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What runtimes are tried on: preprocessed batches, and the records of the pictures in them, if known."""
+
+    data: str
+    batches: Callable[[], Iterator[NDArray[Any]]]
+    records: Callable[[], Records | None] = lambda: None
+
+    @classmethod
+    def of_records(cls, records: Records, prepare: Callable[[str], NDArray[Any]], data: str) -> Pictures:
+        """Pictures of a table; a broken one is left out and told."""
+        broken: set[int] = set()
+
+        def batches() -> Iterator[NDArray[Any]]:
+            part: list[NDArray[Any]] = []
+            size = 1  # the first batch is of one picture: a graph must not be made for one size
+            for position, path in enumerate(records.paths):
+                try:
+                    part.append(prepare(path))
+                except BrokenImage as error:
+                    logger.warning(f"left out: {error}")
+                    broken.add(position)
+                if len(part) == size:
+                    yield np.stack(part)
+                    part, size = [], BATCH
+            if part:
+                yield np.stack(part)
+
+        return cls(data, batches, lambda: records.subset([i for i in range(len(records)) if i not in broken]))
+
+    @classmethod
+    def of_noise(cls, batch: NDArray[Any], why: str) -> Pictures:
+        """Pictures that show nothing, where there are no others."""
+        return cls(f"noise, because {why}", lambda: iter([batch[:1], batch[1:]]))
+
+
+def compare(
+    pictures: Pictures,
+    model: Encode,
+    runtimes: Mapping[str, Encode],
+    code: Callable[[Any], Any] | None = None,
+) -> Parity:
+    """Embed pictures with the PyTorch model and with each runtime, and compare.
+
+    `code` makes codes of 0 and 1 of features, for a model of which only the bits are used.
+    """
+    encoders = {"": model, **runtimes}
+    found: dict[str, list[NDArray[np.float32]]] = {name: [] for name in encoders}
+    for batch in pictures.batches():
+        for name, encode in encoders.items():
+            found[name].append(encode(batch))
+    if not found[""]:
+        raise UserError(f"{pictures.data}: not one of these pictures could be read")
+    features = {name: np.concatenate(parts) for name, parts in found.items()}
+    records = pictures.records()
+    expected = features.pop("")
+    nearest, recall = _searched(expected, records, code)
+    results = []
+    for name, actual in features.items():
+        turned = angles(actual, expected)
+        found_nearest, found_recall = _searched(actual, records, code)
+        same = None if nearest is None else float(np.mean(nearest == found_nearest))
+        results.append(
+            RuntimeParity(
+                name,
+                float(np.abs(actual - expected).max() / max(float(np.abs(expected).max()), 1e-12)),
+                float(turned.max()),
+                float(turned.mean()),
+                same,
+                found_recall,
+            )
+        )
+    return Parity(len(expected), pictures.data, recall, results)
+
+
+def angles(actual: NDArray[np.float32], expected: NDArray[np.float32]) -> NDArray[np.float64]:
+    """1 - cosine of each row, in float64; two rows of zeros are the same."""
+    a, b = actual.astype(np.float64), expected.astype(np.float64)
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    cosines = (a * b).sum(axis=1) / np.where(lengths > 0, lengths, 1)
+    equal = (a == b).all(axis=1)
+    return np.where(equal, 0.0, 1.0 - cosines)
+
+
+def _searched(
+    features: NDArray[np.float32], records: Records | None, code: Callable[[Any], Any] | None
+) -> tuple[NDArray[np.int64] | None, float | None]:
+    """Positions of the nearest other picture of each, and recall@1."""
+    if records is None or len(records) < 2 or not np.isfinite(features).all():
+        return None, None
+    vectors = features if code is None else code(features)
+
+    def score(labels: NDArray[np.int64], cameras: NDArray[np.int64] | None) -> Any:
+        table = FeatureSet(
+            vectors, labels, cameras, np.arange(len(vectors)), list(records.paths), binary=code is not None
+        )
+        return score_features(table, None, metrics_named(["recall@1"]), top_k=1)
+
+    # the nearest of all others, also of the same camera: every picture then has one
+    nearest = score(np.zeros(len(vectors), np.int64), None).top_k.indices[:, 0]
+    _, counts = np.unique(records.labels, return_counts=True)
+    if counts.max() < 2:
+        return nearest, None
+    try:
+        return nearest, float(score(records.labels, records.cameras).metrics["recall1"])
+    except UserError:  # all pairs of a class are of one camera
+        return nearest, None
+
+
+def table(parity: Mapping[str, Any]) -> list[Sequence[str]]:
+    """Head and rows of a table of what `Parity.to_json` gave, as text."""
+
+    def share(value: float | None) -> str:
+        return "–" if value is None else f"{100 * value:.1f} %"
+
+    head = ("runtime", "1 - cosine, largest", "mean", "same neighbour", "recall@1")
+    own = ("PyTorch", "", "", "", share(parity["recall1"]))
+    rows = [
+        (
+            each["runtime"],
+            f"{each['largest_angle']:.1e}",
+            f"{each['mean_angle']:.1e}",
+            share(each["same_neighbour"]),
+            share(each["recall1"]),
+        )
+        for each in parity["runtimes"]
+    ]
+    return [head, own, *rows]
