@@ -18,10 +18,13 @@ from lookalike.evaluation.loader import LeftOut
 from lookalike.images import Records
 from lookalike.images.feature_files import read_features
 from lookalike.images.feature_table import FeatureTable, numbers_or_text
-from lookalike.recipe import Recipe
+from lookalike.recipe import Recipe, Views
 
 if TYPE_CHECKING:
     from lookalike.deploy import Embedder
+
+
+_ONE_VIEW = Views()
 
 
 @dataclass(frozen=True)
@@ -63,9 +66,10 @@ def sets_of_lists(
     normalize: bool,
     batch_size: int,
     cache: str | None,
+    views: Views = _ONE_VIEW,
 ) -> tuple[FeatureSet, FeatureSet]:
     """The sets of one or two list files, or of folders with a folder for each class, embedded with a model
-    folder.
+    folder; `views`: each vector is the mean over several views of its picture.
     """
     opened = open_model(model, named_by="--model")
     chosen = [_of_list(name, root) for name in (query, gallery) if name is not None]
@@ -74,20 +78,37 @@ def sets_of_lists(
     starts = np.cumsum([len(listed.paths) for listed in chosen])[:-1]
     parts = np.split(labels, starts)
     chosen = [replace(listed, labels=part) for listed, part in zip(chosen, parts, strict=True)]
-    return _embedded(opened, chosen, normalize, batch_size, cache)
+    return _embedded(_viewed(opened, views, normalize), chosen, normalize, batch_size, cache)
 
 
 def sets_of_recipe(
-    model: str, recipe: Recipe, *, normalize: bool, batch_size: int, cache: str | None
+    model: str,
+    recipe: Recipe,
+    *,
+    normalize: bool,
+    batch_size: int,
+    cache: str | None,
+    views: Views | None = None,
 ) -> tuple[FeatureSet, FeatureSet]:
-    """The sets of `DataLoader.Eval` of a recipe, embedded with a model folder."""
+    """The sets of `DataLoader.Eval` of a recipe, embedded with a model folder; by default with the test-time
+    views of the recipe.
+    """
     from lookalike.evaluation.recipe_sets import evaluation_records
     from lookalike.recipe import require_paths
 
     opened = open_model(model, named_by="--model")
     require_paths(recipe, ("DataLoader.Eval",))
+    opened = _viewed(opened, recipe.global_.views if views is None else views, normalize)
     chosen = [_of_records(records) for records in evaluation_records(recipe) if records is not None]
     return _embedded(opened, chosen, normalize, batch_size, cache)
+
+
+def _viewed(model: Embedder, views: Views, normalize: bool) -> Embedder:
+    """The model with several views of each picture, summed as unit vectors where these are compared."""
+    from lookalike.deploy.views import with_views
+
+    scaled = normalize if model.folder is None else model.folder.normalized
+    return with_views(model, views, unit=scaled or (normalize and model.binarize is None))
 
 
 def _of_list(name: str, root: str | None) -> _Listed:

@@ -25,7 +25,7 @@ def tell_cost(recipe: Recipe, sets: Sets, updates: int | None, measured: Rehears
     images = updates * settings.update_freq * batch
     workers = loader.settings.num_workers
     epoch = images * _per_picture(measured, measured.train, workers) + updates * measured.update
-    per_scored = _per_picture(measured, measured.embed, workers)
+    per_scored = _per_picture(measured, measured.embed * settings.views.cost, workers)
     online = "Validation" if "Validation" in sets.searches else "Eval"
     rounds = math.ceil(settings.epochs / settings.eval_interval) if settings.eval_during_train else 0
     scoring = _pictures_scored(sets, online) * per_scored * rounds

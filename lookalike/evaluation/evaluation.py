@@ -14,6 +14,9 @@ from lookalike.evaluation.loader import EvaluationLoader
 from lookalike.evaluation.loss import Loss
 from lookalike.evaluation.metrics import MetricSpec
 from lookalike.evaluation.scoring import Evaluation, score_features
+from lookalike.recipe.views import Views
+
+_ONE_VIEW = Views()
 
 
 def evaluate(
@@ -25,6 +28,7 @@ def evaluate(
     feature_normalize: bool = True,
     feature_binarize: Binarise | None = None,
     feature_from: str = "features",
+    views: Views = _ONE_VIEW,
     reference_behaviour: bool = False,
     block_size: int | None = None,
     top_k: int | None = None,
@@ -41,6 +45,7 @@ def evaluate(
     metrics: from `build_metrics`; recall1, recall5 and mAP by default.
     feature_normalize, feature_binarize: the keys of Global: rows of length 1; then codes by `round` or
         `sign`.
+    views: the feature is the mean over several views of a picture (`encode_views`); codes are made of that.
     block_size: queries ranked at a time (Global.sim_block_size); by default what suits memory and cache.
     top_k: also return the best k gallery items of each query. keep_features: also return features, labels
         and paths.
@@ -63,6 +68,7 @@ def evaluate(
         feature_normalize=feature_normalize,
         feature_binarize=feature_binarize,
         feature_from=feature_from,
+        views=views,
     )
     if gallery_loader is None or gallery_loader is query_loader:
         query, losses = collect(query_loader, loss=loss, description="images")

@@ -18,10 +18,14 @@ from lookalike.evaluation.feature_set import FeatureSet
 from lookalike.evaluation.gather import gather_json, gather_rows, together
 from lookalike.evaluation.loader import EvaluationLoader, LeftOut, broken_images, class_names, image_paths
 from lookalike.evaluation.loss import Loss, LossMeans
+from lookalike.evaluation.views import Viewed, encode_views
+from lookalike.recipe.views import Views
 
 T = TypeVar("T")
 
 Binarise = Literal["round", "sign"]
+_ONE_VIEW = Views()
+
 Encode = Callable[[torch.Tensor], "torch.Tensor | Mapping[str, torch.Tensor]"]
 """Images (N, C, H, W) as the loader gives them -> features (N, D), or a dict that holds them."""
 
@@ -50,24 +54,34 @@ def collect_features(
     feature_normalize: bool = True,
     feature_binarize: Binarise | None = None,
     feature_from: str = "features",
+    views: Views = _ONE_VIEW,
     loss: Loss | None = None,
     description: str = "images",
 ) -> tuple[FeatureSet | None, dict[str, float]]:
     """Features of all images of a loader and the means of its losses, on rank 0; None and nothing elsewhere.
+
+    views: of several, the feature is the mean, and the loss sees the first (`encode_views`).
 
     Every process encodes its share. Rank 0 sorts the rows by their place in the dataset and keeps one of
     each, so padding that fills up the last batches is cut and the result equals that of one process.
     """
     features, numbers, means = [], [], LossMeans()
     has_cameras = False
+
+    def feature_of(outputs: torch.Tensor | Mapping[str, torch.Tensor]) -> torch.Tensor:
+        feature = (outputs if isinstance(outputs, torch.Tensor) else _pick(outputs, feature_from)).float()
+        return normalise(feature) if feature_normalize else feature
+
+    def viewed(images: torch.Tensor) -> Viewed:
+        return encode_views(encode, images, views, feature_of)
+
     with together(), torch.no_grad():
         for batch in track(loader, description, total=len(loader), unit="batches"):
-            outputs = encode_filled(encode, batch["image"], getattr(loader, "batch_size", None))
-            encoded = outputs if isinstance(outputs, torch.Tensor) else _pick(outputs, feature_from)
+            found = encode_filled(viewed, batch["image"], getattr(loader, "batch_size", None))
+            encoded = found["features"]
             if loss is not None:
-                means.add(loss, outputs, batch["label"].to(encoded.device))
-            encoded = encoded.float()
-            if feature_normalize:
+                means.add(loss, found["outputs"], batch["label"].to(encoded.device))
+            if feature_normalize and views.several:
                 encoded = normalise(encoded)
             if feature_binarize:
                 encoded = binarise(encoded, feature_binarize)
@@ -87,7 +101,7 @@ def collect_features(
     labels, cameras_of = table[keep, 1].numpy(), table[keep, 2].numpy()
     paths = image_paths(loader)
     broken = list(dict.fromkeys(LeftOut(*entry) for note in notes for entry in note["broken"]))
-    found = FeatureSet(
+    collected = FeatureSet(
         rows[keep].numpy(),
         labels,
         cameras_of if any(note["cameras"] for note in notes) else None,
@@ -96,7 +110,7 @@ def collect_features(
         broken,
         class_names=class_names(loader),
     )
-    return found, LossMeans.merge(note["loss"] for note in notes)
+    return collected, LossMeans.merge(note["loss"] for note in notes)
 
 
 def encode_filled(encode: Callable[[torch.Tensor], T], images: torch.Tensor, size: int | None) -> T:

@@ -8,11 +8,13 @@ from lookalike.recipe.overrides import apply_overrides, reject_spaces
 from lookalike.recipe.paths import missing_paths, require_paths
 from lookalike.recipe.recipe import DataBlocks, Recipe
 from lookalike.recipe.schema_export import json_schema
+from lookalike.recipe.views import Views
 
 __all__ = [
     "DataBlocks",
     "Global",
     "Recipe",
+    "Views",
     "apply_overrides",
     "describe_recipe",
     "different_keys",

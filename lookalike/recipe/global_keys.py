@@ -10,6 +10,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
+from lookalike.core.numbers import Number
+from lookalike.recipe.views import Views, checked_scales
+
 
 def _not_a_bool(value: Any) -> Any:
     if isinstance(value, bool):
@@ -20,6 +23,7 @@ def _not_a_bool(value: Any) -> Any:
 Whole = Annotated[int, BeforeValidator(_not_a_bool)]
 """A whole number; true and false are none."""
 Count = Annotated[Whole, Field(ge=1)]
+Factor = Annotated[Number, BeforeValidator(_not_a_bool)]
 
 OTHER_NAMES = {
     "checkpoint": "checkpoints",
@@ -123,6 +127,12 @@ class Global(BaseModel):
         None, description="Turn embeddings into codes of -1 and 1"
     )
     re_ranking: bool = Field(False, description="Re-rank by k-reciprocal neighbours")
+    test_time_flip: bool = Field(
+        False, description="Score the mean feature of each picture and its mirror image"
+    )
+    test_time_scales: list[Factor] = Field(
+        default=[1.0], description="Score the mean feature of each picture in so many times its size"
+    )
     sim_block_size: Count = Field(64, description="Queries that are compared at once")
 
     image_shape: Annotated[list[Count], Field(min_length=3, max_length=3)] = Field(
@@ -144,6 +154,17 @@ class Global(BaseModel):
                 "of several sizes there is MultiScaleSampler"
             )
         return value
+
+    @field_validator("test_time_scales")
+    @classmethod
+    def _each_once(cls, value: list[float]) -> list[float]:
+        checked_scales(value)
+        return value
+
+    @property
+    def views(self) -> Views:
+        """The views of `test_time_flip` and `test_time_scales`."""
+        return Views(self.test_time_flip, self.test_time_scales)
 
     @property
     def use_visualdl(self) -> bool:

@@ -40,6 +40,13 @@ def check_scoring(recipe: Recipe) -> None:
     settings = recipe.global_
     check_metrics(recipe.metrics_eval, settings.eval_mode, settings.reference_behaviour)
     build_loss(recipe.loss_eval, reference_behaviour=settings.reference_behaviour)
+    if settings.eval_mode != "retrieval" and not settings.views.plain:
+        key = "test_time_flip" if settings.test_time_flip else "test_time_scales"
+        told = ", which adds the mirror image of a face by itself" if settings.eval_mode == "adaface" else ""
+        raise UserError(
+            f"Global.{key} is for features that are searched: it has no meaning with Global.eval_mode: "
+            f"{settings.eval_mode}{told}"
+        )
     if settings.start_eval_epoch > settings.epochs:
         raise UserError(
             f"Global.start_eval_epoch is {settings.start_eval_epoch}, but there are {settings.epochs} epochs"
@@ -124,6 +131,7 @@ def _search(
         feature_normalize=settings.feature_normalize,
         feature_binarize=settings.feature_binarize,
         feature_from=settings.retrieval_feature_from,
+        views=settings.views,
         block_size=settings.sim_block_size if settings.reference_behaviour else None,
         reference_behaviour=settings.reference_behaviour,
         **options,

@@ -21,6 +21,7 @@ from lookalike.evaluation import (
     evaluate_pairs,
 )
 from lookalike.images.records import Pairs
+from lookalike.recipe import Views
 from tests.conftest import REPOSITORY
 from tests.evaluation.loaders import Vectors, random_set
 
@@ -70,6 +71,7 @@ def run_rank(rank: int, world_size: int) -> dict[str, object]:
         lambda x: x, query, gallery, build_metrics(METRICS), keep_features=True, top_k=3, loss=loss
     )
     alone = evaluate(lambda x: x, gallery)
+    mirrored = evaluate(lambda x: x, query, gallery, views=Views(flip=True))
     # a process that gets no image at all
     empty = Vectors(
         gallery.features, gallery.labels, gallery.cameras, order=np.arange(41 if rank == 0 else 0)
@@ -83,6 +85,7 @@ def run_rank(rank: int, world_size: int) -> dict[str, object]:
     return {
         "found": found.to_dict() | {"seconds": 0},
         "alone": alone.metrics,
+        "mirrored": mirrored.metrics,
         "classified": classified(query),
         "verified": verified(query),
         "empty": evaluate(lambda x: x, empty).metrics,
@@ -118,6 +121,7 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     for result in (first, second):
         assert result["found"]["metrics"] == expected.metrics  # to the last bit
         assert result["alone"] == result["empty"] == evaluate(lambda x: x, gallery).metrics
+        assert result["mirrored"] == evaluate(lambda x: x, query, gallery, views=Views(flip=True)).metrics
         for name, judged in (("classified", classified(query)), ("verified", verified(query))):
             assert 0 < next(iter(judged["metrics"].values())) < 1
             assert result[name]["metrics"] == judged["metrics"]
