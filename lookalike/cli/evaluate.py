@@ -91,6 +91,14 @@ def evaluate(
             help=f"Names with commas between (default: the recipe's, or {_DEFAULT}); also TAR@FAR=0.001.",
         ),
     ] = None,
+    flip: Annotated[
+        bool | None,
+        typer.Option("--flip/--no-flip", help="Mean of each picture and its mirror image, as a feature."),
+    ] = None,
+    scales: Annotated[
+        str | None,
+        typer.Option("--scales", help="Mean over sizes of each picture, such as 0.7,1,1.4, as a feature."),
+    ] = None,
     re_ranking: Annotated[
         bool,
         typer.Option("--re-ranking", help="Rank by the k-reciprocal distance (Global.re_ranking)."),
@@ -142,7 +150,7 @@ def evaluate(
             "-c": config, "-o": override or None, "--model": model, "--query": query, "--gallery": gallery,
             "--list": list_file, "--gallery-list": gallery_list, "--root": root, "--bits": bits,
             "--normalize": normalize, "--cache": cache, "--batch-size": batch_size,
-            "--require-gpu": require_gpu or None,
+            "--require-gpu": require_gpu or None, "--flip": flip, "--scales": scales,
         },
         of_search={
             "--metrics": metrics, "--interval": interval, "--csv": csv, "--per-class-csv": per_class_csv,
@@ -185,6 +193,17 @@ class _Asked:
     def normalize(self) -> bool:
         return self.given["--normalize"] is not False
 
+    def views(self, recipe: Any = None) -> Any:
+        """The views of each picture that are encoded: those of the recipe, where nothing is said of them."""
+        from lookalike.recipe import Views
+
+        said = Views() if recipe is None else recipe.global_.views
+        flip, scales = self.given["--flip"], self.given["--scales"]
+        return Views(
+            said.flip if flip is None else flip,
+            said.scales if scales is None else _numbers("--scales", scales),
+        )
+
     @property
     def metrics(self) -> list[Any] | None:
         from lookalike.evaluation.metrics import metrics_named
@@ -222,6 +241,15 @@ class _Asked:
         if self.report:
             return {**options, **report_options()}
         return {**options, "top_k": 1} if self.tables else options
+
+
+def _numbers(name: str, text: str) -> list[float]:
+    try:
+        return [float(each) for each in text.split(",")]
+    except ValueError:
+        raise UserError(
+            f"{name} takes numbers with commas between, such as 0.7,1,1.4; got '{text}'"
+        ) from None
 
 
 def _whitening(file: str, normalize: bool) -> Any:
@@ -273,16 +301,17 @@ def _score_model(asked: _Asked, model: str) -> _Scored:
     from lookalike.cli.scored_sets import sets_of_lists, sets_of_recipe
     from lookalike.evaluation import build_metrics, score_features
 
-    given, metrics = asked.given, asked.metrics
+    given, metrics, recipe = asked.given, asked.metrics, None
     how: dict[str, Any] = {
         "normalize": asked.normalize, "batch_size": given["--batch-size"] or 32, "cache": given["--cache"],
     }  # fmt: skip
-    allowed = ["--model", "--normalize", "--cache", "--batch-size"]
+    allowed = ["--model", "--normalize", "--cache", "--batch-size", "--flip", "--scales"]
     if given["--query"] is not None:
         asked.only("--model and --query", *allowed, "--query", "--gallery", "--root")
         options = asked.options()
         facts = facts_of_lists(given["--query"], given["--gallery"])
-        sets = sets_of_lists(model, given["--query"], given["--gallery"], given["--root"], **how)
+        files = (given["--query"], given["--gallery"], given["--root"])
+        sets = sets_of_lists(model, *files, **how, views=asked.views())
         default = _default_metrics()
     elif given["-c"] is not None:
         asked.only("--model and -c", *allowed, "-c", "-o")
@@ -290,12 +319,14 @@ def _score_model(asked: _Asked, model: str) -> _Scored:
         default = build_metrics(recipe.metrics_eval)
         options = asked.options(recipe.global_.re_ranking)
         facts = facts_of_recipe(recipe, with_weights=False)
-        sets = sets_of_recipe(model, recipe, **how)
+        sets = sets_of_recipe(model, recipe, **how, views=asked.views(recipe))
     else:
         raise UserError("--model needs pictures: --query LIST, or -c RECIPE for those of DataLoader.Eval")
     if not asked.report:
         return _Scored(score_features(*sets, metrics or default, **options), facts)
-    marks = model_marks(model) if asked.normalize and not options["refinement"] else []  # they are cosines
+    # thresholds are cosines of features as they are
+    as_they_are = asked.normalize and not options["refinement"] and asked.views(recipe).plain
+    marks = model_marks(model) if as_they_are else []
     return _Scored(score_features(*sets, metrics or default, **options), [*model_facts(model), *facts], marks)
 
 
@@ -303,9 +334,11 @@ def _score_recipe(asked: _Asked, config: str, override: list[str], require_gpu: 
     """The checkpoint that a recipe names, on the evaluation of the recipe."""
     from lookalike.evaluation.metrics import check_of_the_reference
 
-    asked.only("-c", "-c", "-o", "--require-gpu")
+    asked.only("-c", "-c", "-o", "--require-gpu", "--flip", "--scales")
     metrics = asked.metrics
     recipe = recipe_of(config, override, require_gpu)
+    views = asked.views(recipe)
+    recipe.global_.test_time_flip, recipe.global_.test_time_scales = views.flip, list(views.scales)
     _check_recipe(recipe, [name for name, value in asked.of_search.items() if value])
     options = asked.options(recipe.global_.re_ranking)
     if metrics and recipe.global_.reference_behaviour:

@@ -121,6 +121,24 @@ def test_what_is_done_before_the_search(command: Command, vectors: Path, tmp_pat
     assert "which re-ranking has none of" in told
 
 
+def test_views_of_a_model_and_of_a_checkpoint(
+    command: Command, model: Path, recipe_file: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    weights = ("-c", recipe_file, "-o", f"Global.pretrained_model={checkpoint}")
+    plain = command("eval", *weights, "--json").json()["metrics"]
+    online = command("eval", *weights, "--flip", "--json").json()["metrics"]
+    assert online != plain
+    found = command("eval", "--model", model, "-c", recipe_file, "--flip", "--json").json()["metrics"]
+    assert found == pytest.approx(online, abs=1e-6)
+    assert command("eval", *weights, "--scales", "1,1.5", "--json").json()["metrics"] != plain
+    told = command("eval", "--model", model, "-c", recipe_file, "--scales", "1,1.5").sentence()
+    assert "takes pictures of one size only" in told
+    assert "got '1;2'" in command("eval", *weights, "--scales", "1;2").sentence()
+    np.savez(tmp_path / "v.npz", vectors=np.eye(2), labels=[0, 0])
+    told = command("eval", "--features", tmp_path / "v.npz", "--flip").sentence()
+    assert "--flip has no meaning with --features" in told
+
+
 def test_rates_and_their_intervals(command: Command, vectors: Path, tmp_path: Path) -> None:
     rates = "TAR@FAR=0.1,DIR@FAR=0.1,recall@1"
     files = ("--csv", tmp_path / "q.csv", "--per-class-csv", tmp_path / "c.csv")
