@@ -229,14 +229,11 @@ class _Asked:
                 "--report shows the similarities of all pairs, which re-ranking has none of: "
                 "leave --re-ranking away, or add -o Global.re_ranking=False"
             )
-        whiten = self.of_search["--whiten"]
-        refinement = Refinement(
-            None if whiten is None else _whitening(whiten, self.normalize),
-            self.of_search["--database-augmentation"],
-            self.of_search["--query-expansion"],
-        )
-        if refinement and not self.normalize:
+        steps = ("--whiten", "--database-augmentation", "--query-expansion")
+        whiten, augmentation, expansion = (self.of_search[name] for name in steps)
+        if (whiten or augmentation or expansion) and not self.normalize:
             raise UserError("whitening and expansion need vectors of length 1: leave --no-normalize away")
+        refinement = Refinement(None if whiten is None else _whitening(whiten), augmentation, expansion)
         options: dict[str, Any] = {"re_ranking": re_ranking, "refinement": refinement}
         if self.report:
             return {**options, **report_options()}
@@ -252,7 +249,7 @@ def _numbers(name: str, text: str) -> list[float]:
         ) from None
 
 
-def _whitening(file: str, normalize: bool) -> Any:
+def _whitening(file: str) -> Any:
     from lookalike.evaluation.feature_files import scaled
     from lookalike.images.feature_files import read_features
     from lookalike.retrieval import Whitening
@@ -261,7 +258,7 @@ def _whitening(file: str, normalize: bool) -> Any:
     if table.bits is not None:
         raise UserError(f"--whiten {file} holds binary codes, of which no whitening can be learned")
     try:
-        return Whitening.learn(scaled(table.vectors) if normalize else table.vectors)
+        return Whitening.learn(scaled(table.vectors))
     except ValueError as error:
         raise UserError(f"--whiten {file}: {error}") from error
 

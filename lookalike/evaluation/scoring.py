@@ -148,6 +148,11 @@ def score_features(
         )
     except ValueError as error:
         raise UserError(str(error)) from error
+    if result.best_other is not None and np.isneginf(result.best_other).all():
+        warn_once(
+            "no query can be taken for another class: all that it is compared with is of its own, so the "
+            "figures are perfect whatever the features are"
+        )
     return Evaluation(
         metrics={key: result[name] for key, name in figures.items()},
         queries=result.queries,
@@ -187,6 +192,12 @@ def _check(found: FeatureSet, name: str) -> None:
         raise UserError(
             f"the model gives NaN or infinite features for {broken.size} of {len(found)} {name} images "
             f"(first: {found.name_of(broken[0])}): its training has diverged or its weights are damaged"
+        )
+    zero = np.flatnonzero(~np.concatenate([part.any(axis=1) for part in parts]))
+    if zero.size and not found.binary:
+        warn_once(
+            f"{zero.size} of {len(found)} {name} features are zero (first: {found.name_of(zero[0])}): they "
+            "are equally near to everything, and ties count against a query"
         )
 
 

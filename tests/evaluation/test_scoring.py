@@ -95,6 +95,16 @@ def test_copies_within_one_set_are_told(caplog: pytest.LogCaptureFixture) -> Non
     assert "the model tells few of these pictures apart" in caplog.text
 
 
+def test_sets_that_say_nothing_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    features = np.eye(4)
+    one_class = FeatureSet(features, np.full(4, 7), None, np.arange(4), list("abcd"))
+    assert score_features(one_class).metrics["mAP"] == 1
+    assert "figures are perfect whatever the features are" in caplog.text
+    features[2] = 0
+    score_features(replace(one_class, labels=np.array([7, 7, 8, 8])))
+    assert "1 of 4 query features are zero (first: c)" in caplog.text
+
+
 def test_the_nearest_of_a_table_follows_the_rule_for_ties() -> None:
     gallery = FeatureSet(np.eye(2)[[0, 0, 1]], np.array([7, 8, 8]), None, np.arange(3), list("abc"))
     query = FeatureSet(np.eye(2)[:1], np.array([7]), None, np.arange(1), ["q"])
