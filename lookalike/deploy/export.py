@@ -127,6 +127,12 @@ def export(
     folder = Path(folder or settings.save_inference_dir)
     refuse_foreign_folder(folder)
     weights = recipe.weights
+    if recipe.global_.views.several:
+        logger.warning(
+            f"the model folder gives the feature of one view of a picture: {recipe.global_.views} "
+            "(Global.test_time_flip, Global.test_time_scales) are no part of it, though the figures of "
+            "`eval -c` are made with them; `eval --model` has them as options"
+        )
     model = trained_model(recipe, output_key(recipe))
     if not weights and not (recipe.network.get("Backbone") or {}).get("pretrained"):
         raise UserError(

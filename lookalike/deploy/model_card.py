@@ -1,26 +1,51 @@
-"""The model card: what a person reads about a model folder."""
+"""The model card: what a person reads about a model folder, and the Hub's metadata before it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lookalike.deploy.parity_table import table
+from lookalike.deploy.plain_code import plain_code
 from lookalike.images import Preprocess
 
 _INPUTS = {
-    "float32_nchw": "float32 (N, {shape}), normalised",
-    "uint8_nhwc": "uint8 (N, {height}, {width}, 3), RGB pixels, which the graph normalises",
+    "float32_nchw": "float32 (N, {shape}), preprocessed as `lookalike.json` says",
+    "uint8_nhwc": "uint8 (N, {height}, {width}, 3), RGB pixels; the graph normalises them",
 }
+_LICENCES = (
+    "apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0",
+    "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-nc-nd-4.0", "gpl-3.0", "lgpl-3.0", "agpl-3.0", "mpl-2.0",
+    "unlicense",
+)  # fmt: skip
+"""Licences that the Hub knows by these names; others are `other` with a name of their own."""
 
 
 def card(manifest: Mapping[str, Any], preprocess: Preprocess) -> str:
     """The text of `README.md`, from what `lookalike.json` says."""
     sections = [
-        ["# Image embedding model", "", *_facts(manifest)],
+        _metadata(manifest["license"]),
+        ["# Image embedding model"],
+        _facts(manifest),
         _figures(manifest["metrics"], manifest["metrics_data"]),
-        _use(),
+        _runtimes(manifest["parity"]),
+        *([f"## {title}", "", *lines] for title, lines in manifest["notes"].items()),
+        _use(manifest, preprocess),
     ]
     return "\n\n".join("\n".join(lines) for lines in sections if lines) + "\n"
+
+
+def _metadata(license: str | None) -> list[str]:
+    """The YAML that the Hub reads; strings are written as JSON, which is YAML too."""
+    named = []
+    if license is not None:
+        known = license.lower().replace(" ", "-")
+        named = [f"license: {known}"] if known in _LICENCES else ["license: other"]
+        named += [] if known in _LICENCES else [f"license_name: {json.dumps(license)}"]
+    tags = [f"- {tag}" for tag in ("image-embeddings", "image-retrieval", "onnx")]
+    about = ["library_name: lookalike", "pipeline_tag: image-feature-extraction"]
+    return ["---", *about, *named, "tags:", *tags, "---"]
 
 
 def _facts(manifest: Mapping[str, Any]) -> list[str]:
@@ -36,19 +61,36 @@ def _facts(manifest: Mapping[str, Any]) -> list[str]:
         f"- Fingerprint: `{manifest['fingerprint']}`",
         f"- Licence: {manifest['license'] or 'not stated'}",
     ]
-    return facts + [f"- {name}: {value}" for name, value in manifest["made_from"].items() if value]
+    made_from = manifest["made_from"].items()
+    return facts + [f"- {name.replace('_', ' ')}: {value}" for name, value in made_from if value]
 
 
 def _figures(metrics: Mapping[str, float], data: Mapping[str, Any]) -> list[str]:
     if not metrics:
         return []
-    taken = [f"Taken on {'; '.join(f'{name}: {value}' for name, value in data.items())}.", ""] if data else []
     rows = [f"| {name} | {value:.4f} |" for name, value in metrics.items()]
-    return ["## Figures", "", *taken, "| figure | value |", "|---|---|", *rows]
+    return ["## Figures", "", *_data(data), "| figure | value |", "|---|---|", *rows]
 
 
-def _use() -> list[str]:
-    return [
+def _data(data: Mapping[str, Any]) -> list[str]:
+    return [*(f"- {name}: {value}" for name, value in data.items()), ""] if data else []
+
+
+def _runtimes(parity: Mapping[str, Any]) -> list[str]:
+    """How far each runtime is from PyTorch."""
+    if not parity:
+        return []
+    head, *rows = table(parity)
+    told = f"{parity['pictures']} pictures ({parity['data']}), each against the model in PyTorch:"
+    return ["## Runtimes", "", told, "", _row(head), _row(["---"] * len(head)), *map(_row, rows)]
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _use(manifest: Mapping[str, Any], preprocess: Preprocess) -> list[str]:
+    lines = [
         "## Use",
         "",
         "```python",
@@ -56,4 +98,14 @@ def _use() -> list[str]:
         "",
         'vectors = Embedder("this folder").encode(["a.jpg"])',
         "```",
+        "",
     ]
+    of_pixels = manifest["input"] == "uint8_nhwc"
+    code = plain_code(preprocess, of_pixels=of_pixels, binarize=manifest["binarize"], graph=manifest["graph"])
+    if code is None:
+        return [
+            *lines,
+            "What the preprocessing does takes more than a few lines without Lookalike.",
+        ]
+    told = "Without Lookalike, for 8-bit pictures without transparency (Embedder takes all others too):"
+    return [*lines, told, "", "```python", *code, "```"]

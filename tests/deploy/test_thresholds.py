@@ -216,7 +216,7 @@ def test_a_model_folder_keeps_them_and_its_fingerprint(folder: Path) -> None:
     opened.verify()
     (folder / "README.md").unlink()
     opened.write_thresholds(found)
-    assert (folder / "README.md").read_text().startswith("# Image embedding model")
+    assert (folder / "README.md").read_text().startswith("---\nlibrary_name: lookalike\n")
     (folder / "README.md").write_bytes(b"\xff")
     with pytest.raises(UserError, match="cannot be written into"):
         opened.write_thresholds(found)

@@ -1,0 +1,27 @@
+"""What a model folder says of its runtimes, as a table that people read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def table(parity: Mapping[str, Any]) -> list[Sequence[str]]:
+    """Head and rows of a table of what `Parity.to_json` gave, as text."""
+
+    def share(value: float | None) -> str:
+        return "–" if value is None else f"{100 * value:.1f} %"
+
+    head = ("runtime", "1 - cosine, largest", "mean", "same neighbour", "recall@1")
+    own = ("PyTorch", "", "", "", share(parity["recall1"]))
+    rows = [
+        (
+            each["runtime"],
+            f"{each['largest_angle']:.1e}",
+            f"{each['mean_angle']:.1e}",
+            share(each["same_neighbour"]),
+            share(each["recall1"]),
+        )
+        for each in parity["runtimes"]
+    ]
+    return [head, own, *rows]
