@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lookalike.deploy.embedder import Embedder
 from lookalike.deploy.model_folder import ModelFolder
 from lookalike.deploy.thresholds import Thresholds
-
-if TYPE_CHECKING:
-    from lookalike.deploy.architecture import load_torch
 
 __all__ = ["Embedder", "ModelFolder", "Thresholds", "load_torch"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +11,6 @@ from typing import Any
 
 import torch
 
-import lookalike
 from lookalike.core.component import Component, Section
 from lookalike.core.errors import UserError
 from lookalike.evaluation.recipe_sets import evaluation_blocks
@@ -40,7 +40,7 @@ class Provenance:
             "weights": weights,
             "epochs": epoch.get("epoch"),
             "trained_on": _pictures(train) if weights and train is not None else None,
-            "lookalike": lookalike.__version__,
+            "lookalike": importlib.import_module("lookalike").__version__,
             "torch": torch.__version__,
         }
         return cls(made_from, epoch.get("eval") or {}, scored_on(recipe))
