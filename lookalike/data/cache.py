@@ -4,7 +4,7 @@ cores.
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -12,7 +12,6 @@ import torch
 from lookalike.core.errors import BrokenImage
 from lookalike.core.log import logger
 from lookalike.core.progress import track
-from lookalike.images.decode import decode_image
 
 _BLOCK = 64 << 20
 
@@ -29,13 +28,15 @@ class PictureCache:
         self.places: dict[str, tuple[int, int, tuple[int, int, int]]] = {}
         self.broken: dict[str, str] = {}
 
-    def load(self, paths: list[str], backend: Literal["cv2", "pil"] = "cv2") -> None:
-        """Decode all files and say how much memory they take; remember why one cannot be decoded."""
+    def load(self, paths: list[str], read: Callable[[str], np.ndarray]) -> None:
+        """Decode all files with `read` and say how much memory they take; remember why one cannot be
+        decoded.
+        """
         distinct = list(dict.fromkeys(paths))
         filled = total = 0
         for path in track(distinct, "reading pictures into memory", unit="images"):
             try:
-                image = decode_image(path, backend=backend)
+                image = read(path)
             except BrokenImage as error:
                 self.broken[path] = error.reason
                 continue

@@ -87,7 +87,7 @@ class ImageDataset(Dataset[Sample]):
         if self.cache is None:
             return {}
         if not self.cache.places:
-            self.cache.load(self.records.paths, self.transforms.backend)
+            self.cache.load(self.records.paths, self.read)
         return self.cache.broken
 
     def transforms_of(self, index: int, size: tuple[int, int] | None = None) -> Transforms:
@@ -96,16 +96,25 @@ class ImageDataset(Dataset[Sample]):
             raise UserError("the sampler draws the size of each batch: use MultiScaleDataset with it")
         return self.transforms
 
+    def read(self, path: str) -> np.ndarray:
+        """Decode a file as the transforms say: (H, W, 3) RGB uint8. Raises BrokenImage.
+
+        Boxes are counted in pixels of the file, so where there are any it is never decoded at a part of its
+        size.
+        """
+        decoder = self.transforms.decoder
+        if self.records.boxes is not None:
+            return decode_image(path, backend=decoder.backend)
+        return decoder.read(path)
+
     def picture(self, index: int) -> np.ndarray:
         """The decoded picture of a record, before any operation: (H, W, 3) RGB uint8. Raises BrokenImage.
 
         Where records have boxes, it is the part inside the box.
         """
         path = self.records.paths[index]
-        if self.cache is not None and path in self.cache:
-            image = self.cache.read(path)
-        else:
-            image = decode_image(path, backend=self.transforms.backend)
+        cache = self.cache
+        image = cache.read(path) if cache is not None and path in cache else self.read(path)
         if self.records.boxes is not None:
             image = _inside(self.records.boxes[index], image, path)
         turns = index // self.num_pictures

@@ -62,6 +62,11 @@ class MultiScaleDataset(ImageDataset):
         max_broken_share: float = 0.01,
     ) -> None:
         super().__init__(records, transforms, seed, rotated_classes, cache, max_broken_share)
+        if transforms.decoder.scaled:
+            raise UserError(
+                "MultiScaleDataset draws the size to which a picture is resized after it was decoded: leave "
+                "`scaled` out of its DecodeImage"
+            )
         self.chains = chains
 
     def transforms_of(self, index: int, size: tuple[int, int] | None = None) -> Transforms:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -54,10 +54,11 @@ class Transforms:
         return np.ascontiguousarray(image, dtype=np.float32)
 
     @property
-    def backend(self) -> Literal["cv2", "pil"]:
-        """The decoder that the chain's DecodeImage names."""
-        decode = self.steps[0].apply
-        return decode.backend if isinstance(decode, DecodeImage) else "cv2"
+    def decoder(self) -> DecodeImage:
+        """The operation that decodes, which is always the first."""
+        first = self.steps[0].apply
+        assert isinstance(first, DecodeImage)
+        return first
 
 
 def build_transforms(
@@ -85,6 +86,12 @@ def build_transforms(
         built.append(operation)
     if not (built and isinstance(built[0], DecodeImage)):
         built.insert(0, DecodeImage())
+    decode = built[0]
+    assert isinstance(decode, DecodeImage)
+    try:
+        decode.fit(built[1:])
+    except UserError as error:
+        raise components[0].place.around(error) from None
     return Transforms(_steps(built, layout))
 
 

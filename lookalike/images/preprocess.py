@@ -15,13 +15,23 @@ from PIL import Image
 
 from lookalike.core.component import Component, Place
 from lookalike.core.errors import UserError
-from lookalike.images.operations import RANDOM_OPERATIONS, DecodeImage, NormalizeImage, Operation, operations
+from lookalike.images.operations import (
+    RANDOM_OPERATIONS,
+    DecodeImage,
+    NormalizeImage,
+    Operation,
+    ToCHWImage,
+    operations,
+)
 from lookalike.images.operations.base import Layout, Size
 from lookalike.images.split import Split, split
 
 VERSION = 1
 
 Source = str | Path | bytes | np.ndarray | Image.Image
+
+Last = Callable[[np.ndarray, np.ndarray | None], np.ndarray]
+"""The last pass over an image; it may write into the array that is given with it."""
 
 
 class Preprocess:
@@ -54,17 +64,21 @@ class Preprocess:
             self.operations.append(operation)
         if not (self.operations and isinstance(self.operations[0], DecodeImage)):
             self.operations.insert(0, DecodeImage())
+        _fit_decoder(self.operations, components)
         self.image_shape = self._image_shape()
-        self._steps = self._fuse(layout)
+        self._steps, self._last = self._fuse(layout)
 
-    def __call__(self, source: Source) -> np.ndarray:
+    def __call__(self, source: Source, out: np.ndarray | None = None) -> np.ndarray:
         """The image as the model takes it, (C, H, W) float32, contiguous. Raises BrokenImage when it
         cannot be decoded.
+
+        out: where it is written, such as a place in a batch, if its shape is that of the result; it is what
+            is returned then.
         """
         image: Any = source
         for step in self._steps:
             image = step(image)
-        return np.ascontiguousarray(image, dtype=np.float32)
+        return placed(self._last(image, out), out, np.float32)
 
     def split(self) -> Split:
         """The chain in two parts, for a graph that takes pixels: what comes before it, and what it does
@@ -127,26 +141,35 @@ class Preprocess:
                 channels = operation.channel_num
         return (channels, size[1], size[0]) if size else None
 
-    def _fuse(self, layout: Layout) -> list[Callable[[Any], np.ndarray]]:
-        """The operations as they are called: channels go first at the end, normalising and this in one
-        pass where it can be.
+    def _fuse(self, layout: Layout) -> tuple[list[Operation], Last]:
+        """The operations as they are called, and the last pass, after which channels are first: normalising
+        is part of it where it can be.
         """
-        steps: list[Callable[[Any], np.ndarray]] = []
-        names = [type(operation).__name__ for operation in self.operations]
-        ends_with_planes = names[-1] == "ToCHWImage"
-        chain = self.operations[:-1] if ends_with_planes else self.operations
-        steps += chain
-        if ends_with_planes or layout == "hwc":
-            last = chain[-1]
-            if isinstance(last, NormalizeImage) and last.layout == "hwc":
-                steps[-1] = last.to_planes
-            else:
-                steps.append(_channels_first)
-        return steps
+        ends_with_planes = isinstance(self.operations[-1], ToCHWImage)
+        chain = self.operations[:-1] if ends_with_planes else list(self.operations)
+        if not (ends_with_planes or layout == "hwc"):
+            return chain, lambda image, _: image
+        if isinstance(chain[-1], NormalizeImage) and chain[-1].layout == "hwc":
+            return chain[:-1], chain[-1].to_planes
+        return chain, lambda image, _: np.moveaxis(image, 2, 0)
 
 
-def _channels_first(image: np.ndarray) -> np.ndarray:
-    return np.moveaxis(image, 2, 0)
+def placed(image: np.ndarray, out: np.ndarray | None, kind: type[np.generic]) -> np.ndarray:
+    """The image in `out` where it fits there, else as a contiguous array of its own."""
+    if out is None or out.shape != image.shape:
+        return np.ascontiguousarray(image, dtype=kind)
+    if image is not out:
+        np.copyto(out, image)
+    return out
+
+
+def _fit_decoder(chain: Sequence[Operation], components: Sequence[Component]) -> None:
+    decode = chain[0]
+    assert isinstance(decode, DecodeImage)
+    try:
+        decode.fit(chain[1:])
+    except UserError as error:
+        raise components[0].place.around(error) from None
 
 
 def _build(component: Component, reference_behaviour: bool) -> Operation:

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from lookalike.core.errors import BrokenImage, UserError
 from lookalike.images import as_rgb, decode_image
@@ -126,6 +126,55 @@ def test_cmyk(picture: np.ndarray) -> None:
     np.testing.assert_allclose(image.astype(int), picture.astype(int), atol=6)
 
 
+def test_cmyk_of_adobe_is_inverted_in_the_file(picture: np.ndarray) -> None:
+    """Photoshop stores 255 - ink, or luma and chroma of that; both kinds have its marker."""
+    colour = cv2.resize(picture[:4, :4], (32, 32), interpolation=cv2.INTER_NEAREST)
+    ink, options = 255 - colour, {"quality": 100, "subsampling": 0}
+    black = np.zeros((32, 32, 1), np.uint8)
+    plain = encoded(Image.fromarray(np.concatenate([ink, black], axis=2), "CMYK"), "JPEG", **options)
+    marker = plain.index(b"Adobe")
+    assert plain[marker + 11] == 0  # the transform: none
+    np.testing.assert_allclose(decode_image(plain).astype(int), colour, atol=4)
+    # Pillow inverts what it writes, so 255 - YCC gives a file whose YCC is that of the colours themselves
+    luma = np.asarray(Image.fromarray(colour).convert("YCbCr"))
+    four = Image.fromarray(np.concatenate([luma, black], axis=2), "CMYK")
+    turned = bytearray(encoded(four, "JPEG", **options))
+    turned[turned.index(b"Adobe") + 11] = 2  # YCCK
+    np.testing.assert_allclose(decode_image(bytes(turned)).astype(int), colour, atol=6)
+
+
+def test_palettes_of_every_depth(picture: np.ndarray) -> None:
+    for colours in (2, 4, 16, 256):
+        image = Image.fromarray(picture).quantize(colours)
+        expected = np.asarray(image.convert("RGB"))
+        for kind in ("PNG", "GIF", "TIFF", "BMP"):
+            np.testing.assert_array_equal(decode_image(encoded(image, kind)), expected)
+
+
+def test_one_bit_and_signed_and_float_pictures() -> None:
+    bits = Image.new("1", (8, 6), 1)
+    bits.putpixel((2, 1), 0)
+    for kind in ("PNG", "TIFF", "BMP"):
+        image = decode_image(encoded(bits, kind))
+        assert image[0, 0].tolist() == [255] * 3
+        assert image[1, 2].tolist() == [0] * 3
+    levels = np.linspace(0, 1, 48, dtype=np.float32).reshape(6, 8)
+    for values in (levels, levels * 255):
+        image = decode_image(encoded(Image.fromarray(values), "TIFF"))
+        np.testing.assert_allclose(image[..., 0], levels * 255, atol=1)
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow cannot write AVIF")
+def test_avif(picture: np.ndarray) -> None:
+    smooth = cv2.GaussianBlur(cv2.resize(picture, (64, 48)), (0, 0), 4)
+    image = decode_image(encoded(smooth, "AVIF", quality=100, subsampling="4:4:4"))
+    np.testing.assert_allclose(image.astype(int), smooth, atol=4)
+    turned = encoded(np.rot90(smooth).copy(), "AVIF", quality=100, subsampling="4:4:4", exif=exif(6))
+    np.testing.assert_allclose(decode_image(turned).astype(int), smooth, atol=4)
+    clear = np.dstack([smooth, np.zeros((48, 64), np.uint8)])
+    np.testing.assert_allclose(decode_image(encoded(clear, "AVIF", quality=100)), 255, atol=1)
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_the_exif_orientation_is_applied(picture: np.ndarray, kind: str, orientation: int) -> None:
@@ -185,11 +234,18 @@ def test_bytes_after_the_image_do_no_harm(picture: np.ndarray) -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"this is text", "cannot be decoded as an image"),
+        (b"this is text", "cannot be decoded as an image: it is a text file"),
         (b"", "the file is empty"),
         (b"\xff\xd8\xff", "damaged|cannot be decoded"),
         (b"\x89PNG\r\n\x1a\n", "damaged|cannot be decoded"),
-        (b"<html>not found</html>", "cannot be decoded as an image"),
+        (b"<html>not found</html>", "cannot be decoded as an image: it is a web page"),
+        (b"\xef\xbb\xbf\n<!DOCTYPE html><html>", "it is a web page"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "it is a HEIC picture.* convert it to JPEG or PNG"),
+        (b'<?xml version="1.0"?>\n<svg xmlns=""/>', "it is an SVG drawing"),
+        (b"%PDF-1.7\n", "it is a PDF document"),
+        (b"\xff\x0a\xfa\x1f", "it is a JPEG XL picture"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"),
+        (bytes(range(64)), "cannot be decoded as an image$"),
     ],
 )
 def test_files_that_are_no_images(tmp_path: Path, content: bytes, reason: str) -> None:
@@ -220,6 +276,24 @@ def test_an_image_that_claims_gigabytes_is_refused() -> None:
     gif[6:10] = struct.pack("<HH", 60_000, 60_000)
     with pytest.raises(BrokenImage, match="pixels"):
         decode_image(bytes(gif))
+
+
+def test_the_limit_of_pixels_can_be_raised(monkeypatch: pytest.MonkeyPatch, picture: np.ndarray) -> None:
+    for kind in ("PNG", "GIF"):
+        data = encoded(picture, kind)
+        monkeypatch.setenv("LOOKALIKE_MAX_PIXELS", "863")
+        with pytest.raises(
+            BrokenImage, match=r"36x24 pixels are more than the 863 .*LOOKALIKE_MAX_PIXELS=864"
+        ):
+            decode_image(data)
+        monkeypatch.setenv("LOOKALIKE_MAX_PIXELS", "864")
+        assert decode_image(data).shape == picture.shape
+    # Pillow has a limit of its own, which must not be in the way of one that was raised
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert decode_image(encoded(picture, "GIF")).shape == picture.shape
+    monkeypatch.setenv("LOOKALIKE_MAX_PIXELS", "lots")
+    with pytest.raises(UserError, match="LOOKALIKE_MAX_PIXELS must be a number of pixels"):
+        decode_image(data)
 
 
 def test_broken_image_survives_a_process_boundary() -> None:

@@ -44,6 +44,19 @@ def _aspect(ratio: tuple[float, float], logarithmic: bool, rng: np.random.Genera
     return rng.uniform(*ratio)
 
 
+def _wanted(
+    target: tuple[int, int], scale: tuple[float, float], ratio: tuple[float, float], size: tuple[int, int]
+) -> tuple[int, int]:
+    """The size (width, height) in which an image of `size` must be there, so that the smallest part that may
+    be drawn of it is not smaller than `target`.
+    """
+    width, height = size
+    area = scale[0] * width * height
+    narrowest = min(width, math.sqrt(area * ratio[0]), height * ratio[0])
+    lowest = min(height, math.sqrt(area / ratio[1]), width / ratio[1])
+    return math.ceil(target[0] * width / narrowest), math.ceil(target[1] * height / lowest)
+
+
 @augmentations.register(
     "RandCropImage", swallows={"progress_size": "the crop has one size through the whole training"}
 )
@@ -88,6 +101,10 @@ class RandCropImage:
         part = image[top : top + height, left : left + width]
         return resize(part, self.size, interpolation_of(self.interpolation, rng), self.backend)
 
+    def wanted_size(self, size: tuple[int, int]) -> tuple[int, int] | None:
+        """In which size (width, height) an image of this size is needed, see DecodeImage."""
+        return _wanted(self.size, self.scale, self.ratio, size)
+
 
 @augmentations.register("RandomResizedCrop")
 class RandomResizedCrop:
@@ -131,6 +148,10 @@ class RandomResizedCrop:
         part = image[top : top + height, left : left + width]
         return resize(part, self.size, interpolation_of(self.interpolation, rng), self.backend)
 
+    def wanted_size(self, size: tuple[int, int]) -> tuple[int, int] | None:
+        """In which size (width, height) an image of this size is needed, see DecodeImage."""
+        return _wanted(self.size, self.scale, self.ratio, size)
+
 
 @augmentations.register(
     "CropWithPadding",
@@ -155,6 +176,10 @@ class CropWithPadding(RandomResizedCrop):
     ) -> None:
         super().__init__(1, scale, ratio)
         self.prob, self.padding_num = probability(prob), padding_num
+
+    def wanted_size(self, size: tuple[int, int]) -> tuple[int, int] | None:
+        """None: nothing is resized."""
+        return None
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if rng.random() >= self.prob:

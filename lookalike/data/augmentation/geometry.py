@@ -26,6 +26,8 @@ from lookalike.data.registries import augmentations
 class RandFlipImage:
     """Flip with probability 1/2: `flip_code` 1 left-right, 0 upside down, -1 both (half a turn)."""
 
+    scale_free = True
+
     def __init__(self, flip_code: Literal[-1, 0, 1] = 1) -> None:
         self.flip_code = flip_code
 
@@ -36,6 +38,8 @@ class RandFlipImage:
 @augmentations.register("RandomHorizontalFlip")
 class RandomHorizontalFlip:
     """Flip left-right with probability `prob`."""
+
+    scale_free = True
 
     def __init__(self, prob: Number = 0.5) -> None:
         self.prob = probability(prob)

@@ -35,3 +35,7 @@ class RandomlyInterpolatedResize:
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         result: np.ndarray = self.choices[int(rng.integers(2))](image)
         return result
+
+    def wanted_size(self, size: tuple[int, int]) -> tuple[int, int] | None:
+        """As ResizeImage: both choices resize to the same size."""
+        return self.choices[0].wanted_size(size)

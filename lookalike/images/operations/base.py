@@ -25,6 +25,8 @@ class Operation(ABC):
 
     takes: ClassVar[Layout | None] = "hwc"
     gives: ClassVar[Layout | None] = None
+    scale_free: ClassVar[bool] = False
+    """Whether it does the same to a picture of any scale: `DecodeImage: {scaled: true}` looks past it."""
 
     @abstractmethod
     def __call__(self, image: np.ndarray) -> np.ndarray:
@@ -37,6 +39,12 @@ class Operation(ABC):
     def output_size(self, size: Size | None) -> Size | None:
         """Size after this step of an image of this size; None where images differ."""
         return size
+
+    def wanted_size(self, size: Size) -> Size | None:
+        """For an operation that resizes: in which size it needs an image of this size, so that it does not
+        enlarge what it would have shrunk. None for any other.
+        """
+        return None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.arguments().items())})"

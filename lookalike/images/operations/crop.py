@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from lookalike.core.errors import UserError
@@ -87,3 +89,7 @@ class CropImageAtRatio(Operation):
 
     def output_size(self, size: Size | None) -> Size | None:
         return self.size, self.size
+
+    def wanted_size(self, size: Size) -> Size | None:
+        share = (self.size + self.pad) / min(size)
+        return math.ceil(size[0] * share), math.ceil(size[1] * share)

@@ -74,17 +74,24 @@ class NormalizeImage(Operation):
             result = (image.astype(np.float32) * self._scale - mean) / std
         return self._finish(result, 0 if channels_first else 2)
 
-    def to_planes(self, image: np.ndarray) -> np.ndarray:
+    def to_planes(self, image: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Normalise (H, W, C) and put channels first, in one pass: the same as the operation and then
         ToCHWImage.
+
+        out: where the result is written and what is returned, if it is of that shape, of float32 and
+            contiguous, and if nothing has to be done after normalising; it is left alone otherwise.
         """
         if image.dtype != np.uint8:
             return np.ascontiguousarray(self(image).transpose(2, 0, 1))
         self._check_channels(image, "hwc")
-        return self._finish(self._look_up(cv2.split(image)), 0)
+        return self._finish(self._look_up(cv2.split(image), out), 0)
 
-    def _look_up(self, planes: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
-        result = np.empty((_CHANNELS, *planes[0].shape), np.float32)
+    def _look_up(
+        self, planes: Sequence[np.ndarray] | np.ndarray, result: np.ndarray | None = None
+    ) -> np.ndarray:
+        shape = (_CHANNELS, *planes[0].shape)
+        if result is None or not _is_place(result, shape) or self.output_fp16:
+            result = np.empty(shape, np.float32)
         for plane, table, out in zip(planes, self._tables, result, strict=True):
             cv2.LUT(plane, table, dst=out)
         return result
@@ -164,6 +171,11 @@ class ToTensor(Operation):
         if image.dtype == np.uint8:
             return cv2.LUT(image.reshape(image.shape[0], -1), self._LEVELS).reshape(image.shape)
         return image.astype(np.float32, copy=False)
+
+
+def _is_place(array: np.ndarray, shape: tuple[int, ...]) -> bool:
+    """Whether OpenCV can write planes of this shape there."""
+    return array.shape == shape and array.dtype == np.float32 and array.flags.c_contiguous
 
 
 def _refuse_zero(name: str, std: list[float]) -> None:

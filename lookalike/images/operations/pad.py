@@ -136,6 +136,8 @@ class PadSquare(Operation):
     fill: one value or one per channel, white by default, as products and logos mostly stand on white.
     """
 
+    scale_free = True
+
     def __init__(self, fill: float | list[float] = 255) -> None:
         self.fill = fill
 

@@ -108,6 +108,9 @@ class ResizeImage(Operation):
         ratio = float(self.resize_short) / min(size)
         return round(size[0] * ratio), round(size[1] * ratio)
 
+    def wanted_size(self, size: Size) -> Size | None:
+        return self.output_size(size)
+
 
 @operations.register("Resize")
 class Resize(Operation):
@@ -145,3 +148,6 @@ class Resize(Operation):
         if width < height:
             return self.size, max(1, int(self.size * height / width))
         return max(1, int(self.size * width / height)), self.size
+
+    def wanted_size(self, size: Size) -> Size | None:
+        return self.output_size(size)
