@@ -28,6 +28,7 @@ _VERBS = {
     "gallery": "makes a gallery, adds pictures to it, tells what it holds",
     "calibrate": "finds from which similarity on an answer is the same thing, or nothing known",
     "search": "finds the nearest pictures of a gallery",
+    "hub": "sends a model folder to the Hugging Face Hub, or fetches one",
     "convert": "turns weights of another format into safetensors",
     "data": "turns downloads of published sets into list files; joins several lists into one",
     "recipe": "lists, shows and copies the recipes that ship with Lookalike; writes their JSON schema",

@@ -43,6 +43,19 @@ class Embedder:
         self.folder = self._unverified = opened
 
     @classmethod
+    def from_pretrained(
+        cls, repository: str, *, revision: str | None = None, token: str | None = None, **options: Any
+    ) -> Embedder:
+        """An Embedder over a model folder on the Hugging Face Hub: `Embedder.from_pretrained("org/name")`.
+
+        revision: branch, tag or commit. options: those of `Embedder`. It is fetched once and then read from
+        the cache of the Hub; see `lookalike.deploy.hub.pull_from_hub` for what is checked and raised.
+        """
+        from lookalike.deploy.hub import pull_from_hub
+
+        return cls(pull_from_hub(repository, revision=revision, token=token), **options)
+
+    @classmethod
     def from_checkpoint(
         cls, checkpoint: str | Path, *, layer: str | Sequence[str] | None = None, device: str = "cpu"
     ) -> Embedder:

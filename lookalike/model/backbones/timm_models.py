@@ -13,7 +13,8 @@ from torch import nn
 
 from lookalike.core.component import Component
 from lookalike.core.errors import LookalikeError, UserError, did_you_mean
-from lookalike.model.backbones.timm_weights import cached_file, why_out_of_reach
+from lookalike.core.hub import why_out_of_reach
+from lookalike.model.backbones.timm_weights import cached_file
 
 PREFIX = "timm/"
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
