@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup quickstart test test-configs lint docs bench clean
+.PHONY: setup quickstart test test-configs lint node docs bench clean
 
 setup: $(STAMP)
 
@@ -27,6 +27,10 @@ lint: setup
 
 test: lint
 	$(BIN)/pytest
+
+# What the tests of onnxruntime-web need beside Node; without it they are skipped.
+node:
+	cd tests/node && npm install --silent --no-audit --no-fund --no-package-lock --ignore-scripts
 
 # Every recognition config of the reference with networks of their full width: about a minute a config on one core.
 test-configs: setup

@@ -1,0 +1,132 @@
+"""The example for browsers, run by Node: a model folder without Lookalike gives the vectors of Embedder."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lookalike import Embedder
+from lookalike.images import Preprocess
+from tests.conftest import REPOSITORY
+
+NODE = REPOSITORY / "tests" / "node"
+
+ready = shutil.which("node") is not None and (NODE / "node_modules" / "onnxruntime-web").is_dir()
+needs_node = pytest.mark.skipif(
+    not ready and "LOOKALIKE_REQUIRE_NODE" not in os.environ,
+    reason="needs Node and onnxruntime-web: make node",
+)
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def run(script: str, *words: str | Path) -> str:
+    done = subprocess.run(["node", script, *map(str, words)], capture_output=True, text=True, cwd=NODE)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@needs_node
+def test_onnxruntime_web_gives_the_vectors_of_embedder(trained: Path, tmp_path: Path) -> None:
+    """Larger, smaller and longer pictures are resized there as here; the sums of float32 are in another
+    order.
+    """
+    generator = np.random.default_rng(0)
+    images = [
+        generator.integers(0, 256, (*size, 3), dtype=np.uint8) for size in ((32, 32), (90, 61), (20, 25))
+    ]
+    described = []
+    for number, image in enumerate(images):
+        image.tofile(tmp_path / f"{number}.rgb")
+        height, width, _ = image.shape
+        described += [tmp_path / f"{number}.rgb", width, height]
+    vectors = np.array(json.loads(run("embed.mjs", trained / "inference", *map(str, described))), np.float32)
+    expected = Embedder(trained / "inference").encode(images)
+    lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(expected, axis=1)
+    assert 1 - ((vectors * expected).sum(axis=1) / lengths).min() <= 1e-6
+    np.testing.assert_allclose(vectors, expected, atol=1e-5 * np.abs(expected).max())
+
+
+CHAINS = {
+    "smaller": [{"ResizeImage": {"size": [24, 40]}}],
+    "larger": [{"ResizeImage": {"size": [71, 64]}}],
+    "short side and crop": [{"ResizeImage": {"resize_short": 36}}, {"CropImage": {"size": 32}}],
+    "crop of a smaller picture": [{"CropImage": {"size": [64, 48]}}],
+}
+NORMALISE = {
+    "NormalizeImage": {"mean": [0.485, 0.456, 0.406], "std": [0.2, 0.3, 0.4], "order": "hwc"},
+}
+
+
+@needs_node
+@pytest.mark.parametrize("chain", CHAINS.values(), ids=CHAINS)
+@pytest.mark.parametrize("kind", ["float32_nchw", "uint8_nhwc"])
+def test_preprocessing_in_javascript(chain: list[object], kind: str, tmp_path: Path) -> None:
+    preprocess = Preprocess([*chain, NORMALISE, {"ToCHWImage": None}])
+    image = np.random.default_rng(1).integers(0, 256, (44, 57, 3), dtype=np.uint8)
+    image.tofile(tmp_path / "image.rgb")
+    (tmp_path / "manifest.json").write_text(json.dumps({"preprocess": preprocess.to_json(), "input": kind}))
+    run("preprocess.mjs", tmp_path / "manifest.json", tmp_path / "image.rgb", "57", "44", tmp_path / "out")
+    expected = preprocess.split()[0](image) if kind == "uint8_nhwc" else preprocess(image)
+    np.testing.assert_array_equal(np.fromfile(tmp_path / "out", expected.dtype), expected.ravel())
+
+
+@needs_node
+def test_a_step_that_is_not_written_in_javascript_is_told(tmp_path: Path) -> None:
+    preprocess = Preprocess([{"ResizeImage": {"size": 8, "interpolation": "area"}}, NORMALISE])
+    np.zeros((9, 9, 3), np.uint8).tofile(tmp_path / "image.rgb")
+    manifest = {"preprocess": preprocess.to_json(), "input": "float32_nchw"}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(AssertionError, match="ResizeImage is not written here yet"):
+        run("preprocess.mjs", tmp_path / "manifest.json", tmp_path / "image.rgb", "9", "9", tmp_path / "out")
+
+
+class _Silent(SimpleHTTPRequestHandler):
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def page(trained: Path, pictures: Path, tmp_path: Path) -> Iterator[str]:
+    """The address of the example's page, with a model folder and pictures beside it."""
+    shutil.copytree(REPOSITORY / "examples" / "web", tmp_path / "web")
+    shutil.copytree(trained / "inference", tmp_path / "web" / "inference")
+    (tmp_path / "web" / "node_modules").symlink_to(NODE / "node_modules")
+    for label in (6, 7):
+        shutil.copy(pictures / "pictures" / f"class {label}" / "0.png", tmp_path / "web" / f"{label}.png")
+    server = ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(_Silent, directory=str(tmp_path / "web"))
+    )
+    thread = threading.Thread(target=lambda: server.serve_forever(poll_interval=0.02), daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/index.html"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@needs_node
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_the_page_in_a_browser(page: str, trained: Path, pictures: Path, tmp_path: Path) -> None:
+    assert CHROMIUM is not None
+    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    wait = ["--timeout=60000", "--virtual-time-budget=60000", "--dump-dom"]
+    command = [CHROMIUM, *options, *wait, f"{page}?pictures=6.png,7.png"]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
+    rows = re.findall(r"<td>(\d\.png)</td><td>([\d.-]+)</td>", shown)
+    first, second = Embedder(trained / "inference").encode(
+        [pictures / "pictures" / f"class {label}" / "0.png" for label in (6, 7)]
+    )
+    cosine = float(first @ second / np.linalg.norm(first) / np.linalg.norm(second))
+    assert [name for name, _ in rows] == ["6.png", "7.png"], shown
+    assert [float(value) for _, value in rows] == pytest.approx([1, cosine], abs=1.5e-5)  # shown to 1e-5
