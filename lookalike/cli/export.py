@@ -22,6 +22,12 @@ class Input(str, Enum):
     uint8 = "uint8"
 
 
+class Quantize(str, Enum):
+    """What to round to."""
+
+    int8 = "int8"
+
+
 @app.command()
 def export(
     config: Config,
@@ -33,6 +39,11 @@ def export(
     pt2: Annotated[
         bool, typer.Option("--pt2", help="Write model.pt2 too, a program of torch.export.")
     ] = False,
+    quantize: Annotated[
+        Quantize | None,
+        typer.Option(help="Compute in 8 bits, whose ranges are measured on training pictures."),
+    ] = None,
+    calibration: Annotated[int, typer.Option(min=8, help="How many of them.")] = 256,
     sample: Annotated[
         int, typer.Option(min=2, help="Pictures of the evaluation set that all runtimes are tried on.")
     ] = 64,
@@ -42,7 +53,13 @@ def export(
     from lookalike.deploy.export import ExportOptions
     from lookalike.deploy.export import export as run
 
-    options = ExportOptions("uint8_nhwc" if input is Input.uint8 else "float32_nchw", pt2, sample)
+    options = ExportOptions(
+        input="uint8_nhwc" if input is Input.uint8 else "float32_nchw",
+        program=pt2,
+        sample=sample,
+        quantize=quantize is not None,
+        calibration=calibration,
+    )
     result = run(recipe, options=options)
     text = f"{result.folder}: {result.size} {result.unit} a picture, {result.precision}"
     answer(asdict(result), json, f"{text}\n{_told(result.parity)}")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from numpy.typing import NDArray
@@ -28,14 +28,18 @@ from lookalike.deploy.model_folder import (
     InputKind,
     ModelFolder,
 )
-from lookalike.deploy.parity import LIMITS, Limit, angles
+from lookalike.deploy.parity import LIMITS, Limit, Pictures, angles
 from lookalike.deploy.preprocessing import recipe_preprocess
 from lookalike.deploy.provenance import Provenance
+from lookalike.deploy.samples import training_sample
 from lookalike.deploy.thresholds import THRESHOLDS
 from lookalike.deploy.trial import encoder, noise_batch, prove, trial_pictures
 from lookalike.model import RecModel, build_rec_model, load_weights
 from lookalike.model.slim.quantisation import without_rounding
 from lookalike.recipe import Recipe, require_paths, warn_where_trained_otherwise
+
+if TYPE_CHECKING:
+    from lookalike.deploy.quantisation import QuantisationReport
 
 INTEGER_PARITY = 0.05
 """Largest 1 - cosine allowed between the features of an int8 graph and those of the PyTorch model that rounds
@@ -57,12 +61,15 @@ class ExportOptions:
     """What a model folder is to be.
 
     input: what the graph takes. program: write `model.pt2` too. sample: how many pictures of the evaluation
-        set the folder is tried on.
+        set the folder is tried on. quantize: compute in 8 bits, whose ranges are measured on `calibration`
+        training pictures.
     """
 
     input: InputKind = "float32_nchw"
     program: bool = False
     sample: int = 64
+    quantize: bool = False
+    calibration: int = 256
 
 
 @dataclass
@@ -172,7 +179,10 @@ def export_model(
     noise = noise_batch(preprocess, shape, options.input)
     example = torch.from_numpy(noise[:2])
     size = int(encoder(taken)(noise[:1]).shape[1])
+    prepare = preprocess.split().pixels if options.input == "uint8_nhwc" else preprocess
     exported, limit = _to_precision(taken, module, noise, str(weights or recipe.name))
+    if options.quantize and exported is not taken:
+        raise UserError(f"{recipe.name}: its graph is in 8 bits without --quantize: it was trained to round")
     facts = Provenance.of(recipe, weights)
     metrics = metrics or facts.metrics
     with atomic_folder(folder) as part:
@@ -197,12 +207,19 @@ def export_model(
             metrics=metrics,
             metrics_data=facts.metrics_data if metrics else {},
         )
-        pictures = trial_pictures(recipe, preprocess, options, noise)
+        if options.quantize:
+            report = quantise(recipe, written.graph_file, prepare, options.calibration)
+            written.precision, written.quantisation = "int8", asdict(report)
+            written.notes["8 bits"] = [f"- {line}" for line in report.lines()]
+            limit = LIMITS["int8"]
+        pictures = trial_pictures(recipe, prepare, options.sample, noise)
         parity = prove(written, encoder(taken), pictures, limit, f"{folder} was left as it was")
         written.parity = parity.to_json()
         written.seal()
         written.write()
-    difference = float(getattr(parity.runtimes[0], limit.measure))
+    graph = parity.runtimes[0]
+    exact = limit.measure == "largest_difference"
+    difference = graph.largest_difference if exact else graph.largest_angle
     logger.info(
         f"exported {module.key} ({size}, {written.precision}) to {folder}, as {parity.pictures} pictures show"
     )
@@ -210,6 +227,20 @@ def export_model(
     return ExportResult(
         str(folder), size, written.fingerprint, difference, written.precision, unit, written.parity
     )
+
+
+def quantise(
+    recipe: Recipe, graph: Path, prepare: Callable[[str], NDArray[Any]], count: int
+) -> QuantisationReport:
+    """Write a graph anew in 8 bits, whose ranges are those of `count` training pictures.
+
+    They are prepared as those of the evaluation, and neither the ranges nor the layers that stay in float are
+    chosen on pictures that figures are told of.
+    """
+    from lookalike.deploy.quantisation import quantise_graph
+
+    records = training_sample(recipe, count)
+    return quantise_graph(graph, graph, Pictures.of_records(records, prepare, records.origin).batches())
 
 
 def _to_precision(

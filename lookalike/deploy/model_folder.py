@@ -52,6 +52,7 @@ class ModelFolder:
     architecture: the modules that `weights` belong to, see `lookalike.deploy.architecture`.
     made_from: recipe, weights and training. metrics: figures of the model, taken on `metrics_data`.
     parity: how far the features of each runtime are from those of PyTorch, see `lookalike.deploy.parity`.
+    quantisation: what a graph in 8 bits is made of and costs, see `lookalike.deploy.quantisation`.
     notes: further sections of the model card by their titles. files: SHA-256 of each file.
     """
 
@@ -75,6 +76,7 @@ class ModelFolder:
     metrics: dict[str, float] = field(default_factory=dict)
     metrics_data: dict[str, Any] = field(default_factory=dict)
     parity: dict[str, Any] = field(default_factory=dict)
+    quantisation: dict[str, Any] = field(default_factory=dict)
     notes: dict[str, list[str]] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION

@@ -1,11 +1,13 @@
-"""Pictures that an export is tried on: some of those that the recipe is scored on, spread over classes."""
+"""Some of the pictures of a recipe, spread over classes: to try an export on, and to calibrate 8 bits on."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from lookalike.evaluation.recipe_sets import evaluation_records
-from lookalike.images import Records
+from lookalike.core.component import Component
+from lookalike.core.errors import UserError
+from lookalike.evaluation.recipe_sets import OF_THE_DATASET, evaluation_records
+from lookalike.images import Records, read_records
 from lookalike.recipe import Recipe, require_paths
 
 
@@ -17,6 +19,25 @@ def evaluation_sample(recipe: Recipe, count: int, seed: int = 0) -> Records:
     require_paths(recipe, ("DataLoader.Eval",))
     query, gallery = evaluation_records(recipe)
     records = query if gallery is None else _joined(query, gallery)
+    return records.subset(_spread(records, count, np.random.default_rng(seed)))
+
+
+def training_sample(recipe: Recipe, count: int, seed: int = 0) -> Records:
+    """At most `count` training pictures.
+
+    Raises UserError where the recipe names none or they are not there.
+    """
+    block = recipe.data.Train if recipe.data is not None else None
+    if not block or not block.get("dataset"):
+        raise UserError(
+            f"{recipe.name}: there is no DataLoader.Train, whose pictures 8 bits are calibrated on"
+        )
+    require_paths(recipe, ("DataLoader.Train",))
+    component = Component.of(block["dataset"], "dataset")
+    arguments = {key: value for key, value in component.arguments.items() if key not in OF_THE_DATASET}
+    records = read_records(component.with_arguments(arguments))
+    if records.boxes is not None:
+        raise component.place.error("8 bits are calibrated on whole pictures, not on parts of them")
     return records.subset(_spread(records, count, np.random.default_rng(seed)))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,15 +15,12 @@ from lookalike.core.log import logger
 from lookalike.deploy.architecture import load_torch
 from lookalike.deploy.model_folder import PROGRAM, InputKind, ModelFolder
 from lookalike.deploy.parity import LIMITS, Encode, Limit, Parity, Pictures, compare
-from lookalike.deploy.parity_sample import evaluation_sample
 from lookalike.deploy.provenance import data_of
 from lookalike.deploy.runtime import OnnxRuntime
+from lookalike.deploy.samples import evaluation_sample
 from lookalike.evaluation.recipe_sets import evaluation_blocks
 from lookalike.images import Preprocess
 from lookalike.recipe import Recipe
-
-if TYPE_CHECKING:
-    from lookalike.deploy.export import ExportOptions
 
 
 def encoder(module: nn.Module) -> Encode:
@@ -49,18 +46,15 @@ def noise_batch(preprocess: Preprocess, shape: list[int], input: InputKind) -> N
 
 
 def trial_pictures(
-    recipe: Recipe, preprocess: Preprocess, options: ExportOptions, noise: NDArray[Any]
+    recipe: Recipe, prepare: Callable[[str], NDArray[Any]], count: int, noise: NDArray[Any]
 ) -> Pictures:
     """Pictures of the evaluation set of a recipe; noise where they are not there, which is told."""
     try:
-        sample = evaluation_sample(recipe, options.sample)
+        sample = evaluation_sample(recipe, count)
         named = data_of(evaluation_blocks(recipe), "Eval")
     except UserError as error:
         logger.warning(f"the model folder is tried on noise, which no recall can be told of: {error}")
         return Pictures.of_noise(noise, str(error))
-    prepare: Callable[[str], NDArray[Any]] = preprocess
-    if options.input == "uint8_nhwc":
-        prepare = preprocess.split().pixels
     lists = "; ".join(f"{name}: {pictures}" for name, pictures in named.items())
     return Pictures.of_records(sample, prepare, lists)
 

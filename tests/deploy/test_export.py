@@ -50,6 +50,15 @@ def random_statistics(model: torch.nn.Module) -> None:
             value.copy_(torch.rand(value.shape, generator=generator) * (high - low) + low)
 
 
+def take_graph_of(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Export the graph that is there already, without the time that it takes to trace it."""
+
+    def copied(module: torch.nn.Module, example: torch.Tensor, file: Path) -> None:
+        file.write_bytes((trained / "inference" / GRAPH).read_bytes())
+
+    monkeypatch.setattr(export_module, "write_graph", copied)
+
+
 def test_files_of_a_model_folder(trained: Path) -> None:
     folder = trained / "inference"
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -237,10 +246,7 @@ def test_an_export_that_fails_leaves_the_older_folder(
     def other(runtime: OnnxRuntime, batch: Any) -> Any:
         return np.zeros((len(batch), 16), np.float32)
 
-    def copied(module: torch.nn.Module, example: torch.Tensor, file: Path) -> None:
-        file.write_bytes((trained / "inference" / GRAPH).read_bytes())
-
-    monkeypatch.setattr(export_module, "write_graph", copied)  # the same graph, without the time it takes
+    take_graph_of(trained, monkeypatch)
     for owner, name, fault, told in (
         (ModelFolder, "write", full, "full"),
         (OnnxRuntime, "__call__", other, "in onnxruntime differs from the model by 1 of the largest value"),

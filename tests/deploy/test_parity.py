@@ -11,8 +11,8 @@ import pytest
 from lookalike import ModelFolder
 from lookalike.core.errors import UserError
 from lookalike.deploy.parity import LIMITS, Pictures, compare
-from lookalike.deploy.parity_sample import evaluation_sample
 from lookalike.deploy.parity_table import table
+from lookalike.deploy.samples import evaluation_sample
 from lookalike.images import Records
 from lookalike.recipe import Recipe
 from tests.tiny import recipe_values
@@ -43,7 +43,7 @@ def test_figures_of_a_runtime_by_hand() -> None:
     assert (other.same_neighbour, other.recall1) == (0.25, 0.25)
     assert same.check(LIMITS["float32"]) is None
     assert "by 2 of the largest value (allowed 0.0001)" in str(other.check(LIMITS["float32"]))
-    assert "by 0.25 in cosine on the mean (allowed 0.02)" in str(other.check(LIMITS["int8"]))
+    assert "by 0.25 in cosine on the mean (allowed 0.04)" in str(other.check(LIMITS["int8"]))
     head, own, _, last = table(found.to_json())
     assert len(head) == len(own) == len(last)
     assert last[0] == "other"
