@@ -1,0 +1,195 @@
+"""Reading pictures in threads while the model computes, in bounded memory."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookalike.core.errors import BrokenImage, UserError
+from lookalike.deploy.sources import Source, each_source
+
+OnBroken = Callable[[int, BrokenImage], None]
+"""Told of a broken picture, by its position."""
+
+Batch = NDArray[Any]
+
+Positions = NDArray[np.int64]
+MAX_WORKERS = 32
+AHEAD = 2
+"""Batches that are read, beyond those that are computed."""
+
+
+class Read(Protocol):
+    """Preprocess one picture, into `out` where it fits there; the result is returned. Raises BrokenImage."""
+
+    def __call__(self, source: Source, out: NDArray[Any] | None) -> NDArray[Any]: ...
+
+
+def default_workers() -> int:
+    """One thread for each core that this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, MAX_WORKERS)
+
+
+@dataclass
+class Pipeline:
+    """From pictures to what a model makes of batches of them.
+
+    read: preprocesses one picture; it is called in `workers` threads (OpenCV computes while Python does
+        not). compute: the model. reentrant: `compute` may be called in several threads at once, so whoever
+        finishes reading a batch computes it; else the thread that asks for the results computes.
+    shape, kind: of a preprocessed picture, which is then written where its batch lies; without a shape,
+        pictures are stacked.
+    name: of the model, for errors.
+
+    A batch is `batch_size` consecutive pictures without the broken ones, so results do not depend on
+    timing or on the number of workers.
+    """
+
+    read: Read
+    compute: Callable[[Batch], NDArray[Any]]
+    shape: tuple[int, ...] | None
+    kind: type[np.generic]
+    name: str
+    batch_size: int = 32
+    workers: int = field(default_factory=default_workers)
+    reentrant: bool = False
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.workers < 1:
+            raise UserError(
+                f"batch_size and workers must be 1 or more, got {self.batch_size} and {self.workers}"
+            )
+        self._free: list[NDArray[Any]] = []
+
+    def run(
+        self, sources: Iterable[Source], on_broken: OnBroken | None
+    ) -> Iterator[tuple[Positions, NDArray[Any]]]:
+        """Positions of pictures and their results, batch by batch and in order.
+
+        Sources are taken as they are needed, a few batches ahead. Raises the first BrokenImage where
+        `on_broken` is None. Closing the generator ends the threads; nothing is begun after that.
+        """
+        listed = each_source(sources)
+        # where workers compute, each may be busy with a batch of its own
+        depth = AHEAD + (self.workers if self.reentrant else 0)
+        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="picture")
+        try:
+            waiting: deque[_Reading] = deque()
+            start = 0
+            while True:
+                while len(waiting) <= depth and (taken := list(islice(listed, self.batch_size))):
+                    waiting.append(self._begin(pool, start, taken))
+                    start += len(taken)
+                if not waiting:
+                    return
+                reading = waiting.popleft()
+                result = reading.finished.result()
+                for position, error in reading.broken:
+                    if on_broken is None:
+                        raise error
+                    on_broken(position, error)
+                if len(reading.positions):
+                    yield reading.positions, self._compute(reading) if result is None else result
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _begin(self, pool: ThreadPoolExecutor, start: int, sources: list[Source]) -> _Reading:
+        reading = _Reading(start, len(sources), self._place())
+        for index, source in enumerate(sources):
+            pool.submit(self._read_one, reading, index, source)
+        return reading
+
+    def _place(self) -> NDArray[Any] | None:
+        if self.shape is None:
+            return None
+        return self._free.pop() if self._free else np.empty((self.batch_size, *self.shape), self.kind)
+
+    def _read_one(self, reading: _Reading, index: int, source: Source) -> None:
+        try:
+            out = None if reading.place is None else reading.place[index]
+            reading.outcomes[index] = self.read(source, out)
+        except BrokenImage as error:
+            reading.outcomes[index] = error
+        except UserError as error:
+            reading.errors[index] = UserError(f"picture {reading.start + index}: {error}")
+        except BaseException as error:  # raised again by the thread that asks for the results
+            reading.errors[index] = error
+        if reading.was_last():
+            self._finish(reading)
+
+    def _finish(self, reading: _Reading) -> None:
+        """Called by the thread that read the last picture of a batch."""
+        try:
+            reading.close()
+            result = self._compute(reading) if self.reentrant and len(reading.positions) else None
+        except BaseException as error:  # likewise
+            reading.finished.set_exception(error)
+        else:
+            reading.finished.set_result(result)
+
+    def _compute(self, reading: _Reading) -> NDArray[Any]:
+        result = self.compute(self._batch(reading))
+        place, reading.place, reading.outcomes = reading.place, None, []
+        if place is not None and not np.may_share_memory(result, place):
+            self._free.append(place)
+        return result
+
+    def _batch(self, reading: _Reading) -> Batch:
+        """The pictures of a batch that could be read, in one array."""
+        good = [each for each in reading.outcomes if isinstance(each, np.ndarray)]
+        place = reading.place
+        if place is not None and all(np.may_share_memory(each, place) for each in good):
+            return place[: len(good)] if not reading.broken else place[reading.positions - reading.start]
+        shapes = {each.shape for each in good}
+        if len(shapes) > 1:
+            told = " and ".join("x".join(map(str, shape)) for shape in sorted(shapes)[:2])
+            raise UserError(
+                f"{self.name}: its preprocessing gives pictures of different sizes ({told}), "
+                "which do not make a batch; "
+                "it needs a resize or a crop to a fixed size"
+            )
+        return np.stack(good)
+
+
+class _Reading:
+    """A batch whose pictures are being read.
+
+    finished: the result of the batch, None where the model has not seen it yet; positions and broken are
+    known then.
+    """
+
+    positions: Positions
+    broken: list[tuple[int, BrokenImage]]
+
+    def __init__(self, start: int, count: int, place: NDArray[Any] | None) -> None:
+        self.start, self.place = start, place
+        self.outcomes: list[NDArray[Any] | BrokenImage | None] = [None] * count
+        self.errors: dict[int, BaseException] = {}
+        self.finished: Future[NDArray[Any] | None] = Future()
+        self._left = count
+        self._lock = threading.Lock()
+
+    def was_last(self) -> bool:
+        """Count a picture as done, and say whether none is left."""
+        with self._lock:
+            self._left -= 1
+            return self._left == 0
+
+    def close(self) -> None:
+        """Part the good pictures from the broken ones. Raises the first other error."""
+        if self.errors:
+            raise self.errors[min(self.errors)]
+        numbered = list(enumerate(self.outcomes, self.start))
+        self.broken = [(position, each) for position, each in numbered if isinstance(each, BrokenImage)]
+        good = [position for position, each in numbered if not isinstance(each, BrokenImage)]
+        self.positions = np.array(good, np.int64)
