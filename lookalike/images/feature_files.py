@@ -1,7 +1,7 @@
 """Feature files: the vectors of images with path, label and camera, as .npz, .parquet, or .npy and a list.
 
 Whatever made them, the columns are `vectors`, `paths`, `labels`, `cameras`. Nothing that is read runs code:
-arrays of Python objects are refused.
+arrays of Python objects are refused. A folder of parts (`feature_shards`) is read like one file.
 """
 
 from __future__ import annotations
@@ -17,26 +17,37 @@ import numpy.typing as npt
 
 from lookalike.core.errors import UserError, missing_extra
 from lookalike.core.files import atomic_file
+from lookalike.images.feature_shards import STATE, is_sharded, parts_of, read_state
 from lookalike.images.feature_table import COLUMNS, FeatureTable, numbers_or_text
 from lookalike.images.list_files import read_named_list
 
 WRITTEN = (".npz", ".parquet")
 READ = (".npz", ".parquet", ".npy")
+_NOTE = "extraction"
 
 
 def check_writable(path: str | Path) -> None:
     """Raise UserError for a file that `write_features` could not write, before the work is done."""
     path = Path(path)
-    if path.suffix.lower() not in WRITTEN:
-        raise UserError(f"{path}: the file must end in .npz or .parquet")
+    check_kind(path)
     if path.is_dir():
         raise UserError(f"{path} is a folder")
+
+
+def check_kind(path: str | Path) -> None:
+    """Raise UserError for a name whose kind of file cannot be written here, whatever is in its place."""
+    path = Path(path)
+    if path.suffix.lower() not in WRITTEN:
+        raise UserError(f"{path}: the file must end in .npz or .parquet")
     if path.suffix.lower() == ".parquet":
         _need_pyarrow("writing Parquet")
 
 
-def write_features(path: str | Path, table: FeatureTable) -> None:
-    """Write a table to a .npz or .parquet file. Raises UserError as `check_writable`, and OSError."""
+def write_features(path: str | Path, table: FeatureTable, note: str | None = None) -> None:
+    """Write a table to a .npz or .parquet file, with a note that `read_note` finds.
+
+    Raises UserError as `check_writable`, and OSError.
+    """
     check_writable(path)
     columns = table.columns()
     with atomic_file(path) as file:
@@ -44,6 +55,8 @@ def write_features(path: str | Path, table: FeatureTable) -> None:
             arrays: dict[str, Any] = {**columns}
             if table.bits is not None:
                 arrays["bits"] = np.int64(table.bits)
+            if note is not None:
+                arrays[_NOTE] = np.array(note)
             np.savez(file, **arrays)
             return
         import pyarrow
@@ -51,16 +64,37 @@ def write_features(path: str | Path, table: FeatureTable) -> None:
 
         vectors = columns.pop("vectors")
         rows = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(vectors.reshape(-1)), vectors.shape[1])
-        written = pyarrow.table({"vectors": rows, **columns})
-        if table.bits is not None:
-            written = written.replace_schema_metadata({"bits": str(table.bits)})
+        told = {} if table.bits is None else {"bits": str(table.bits)}
+        if note is not None:
+            told[_NOTE] = note
+        written = pyarrow.table({"vectors": rows, **columns}).replace_schema_metadata(told or None)
         pyarrow.parquet.write_table(written, file)
+
+
+def read_note(path: str | Path) -> str | None:
+    """The note of a file that `write_features` wrote, without its vectors; None where it has none.
+
+    Raises UserError for a file that is missing or damaged.
+    """
+    path = Path(path)
+    try:
+        if path.suffix.lower() == ".npz":
+            with np.load(path, allow_pickle=False) as file:
+                return str(file[_NOTE]) if _NOTE in file.files else None
+        _need_pyarrow("reading Parquet")
+        import pyarrow.parquet
+
+        told = (pyarrow.parquet.read_schema(path).metadata or {}).get(_NOTE.encode())
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:  # pyarrow's own are ValueErrors too
+        raise UserError(f"{path} is damaged: {error}") from None
+    return None if told is None else told.decode()
 
 
 def read_features(
     path: str | Path, *, list_file: str | None = None, root: str | None = None, bits: int | None = None
 ) -> FeatureTable:
-    """Read a feature file. A .npy file, which stays on the disk, holds vectors only.
+    """Read a feature file, or a folder of its parts. A .npy file, which stays on the disk, holds vectors
+    only.
 
     list_file: what says path, label and camera of each row, `path label [camera]` a line, where the file
         itself does not; `root` is the folder that its paths start from, by default that of the list.
@@ -71,18 +105,53 @@ def read_features(
     Raises UserError, with the file, for one that cannot be read, and as `FeatureTable.of_columns`.
     """
     path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in READ:
-        raise UserError(f"{path}: a feature file ends in .npz, .parquet or .npy")
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such {'file' if not path.exists() else 'file, it is a folder'}")
-    columns, told = {".npz": _read_npz, ".parquet": _read_parquet, ".npy": _read_npy}[suffix](path)
+    columns, told = _read_parts(path) if is_sharded(path) else _read_file(path)
     if list_file is not None:
         columns |= _listed(list_file, root, path, columns)
     return FeatureTable.of_columns(columns, str(path), told if bits is None else bits)
 
 
 Columns = dict[str, npt.NDArray[Any]]
+
+
+def _read_file(path: Path) -> tuple[Columns, int | None]:
+    suffix = path.suffix.lower()
+    if suffix not in READ:
+        raise UserError(f"{path}: a feature file ends in .npz, .parquet or .npy")
+    if path.is_dir():
+        raise UserError(f"{path}: there is no such file, it is a folder (of parts it would hold {STATE})")
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file")
+    return {".npz": _read_npz, ".parquet": _read_parquet, ".npy": _read_npy}[suffix](path)
+
+
+def _read_parts(folder: Path) -> tuple[Columns, int | None]:
+    """The columns of all parts, joined. Besides the result only one part is in memory."""
+    vectors: npt.NDArray[Any] | None = None
+    others: list[Columns] = []
+    kinds: set[tuple[Any, ...]] = set()
+    rows = 0
+    for file in parts_of(folder):
+        columns, bits = _read_file(file)
+        part = columns.pop("vectors")
+        others.append(columns)
+        if not len(part):
+            continue  # all its pictures were broken
+        kinds.add((bits, part.shape[1:], part.dtype, *sorted(columns)))
+        if len(kinds) > 1:
+            raise UserError(f"{file}: its vectors are of another kind than those of the parts before it")
+        if vectors is None:  # with room for what may have been broken, which takes no memory
+            vectors = np.empty((read_state(folder)["pictures"], *part.shape[1:]), part.dtype)
+        if rows + len(part) > len(vectors):
+            raise UserError(
+                f"{folder} is damaged: it holds more vectors than the {len(vectors)} pictures of it"
+            )
+        vectors[rows : rows + len(part)] = part
+        rows += len(part)
+    if vectors is None:
+        raise UserError(f"{folder}: there are no vectors in it")
+    joined = {name: np.concatenate([part[name] for part in others]) for name in others[0]}
+    return {"vectors": vectors[:rows], **joined}, next(iter(kinds))[0]
 
 
 def _read_npz(path: Path) -> tuple[Columns, int | None]:

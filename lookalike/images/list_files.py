@@ -106,6 +106,15 @@ class NamedColumns:
     cameras: list[int] | None
 
 
+@dataclass(frozen=True, slots=True)
+class NamedLine:
+    """What one line of such a list says."""
+
+    path: str
+    label: str
+    camera: int | None
+
+
 def read_named_list(
     list_file: str | os.PathLike[str], image_root: str | os.PathLike[str] | None = None
 ) -> NamedColumns:
@@ -119,10 +128,21 @@ def read_named_list(
     Raises UserError, with the line, for a line without a label, too many columns, and where only some lines
     have a camera.
     """
+    lines = list(iterate_named_list(list_file, image_root))
+    cameras = [line.camera for line in lines if line.camera is not None]
+    return NamedColumns([line.path for line in lines], [line.label for line in lines], cameras or None)
+
+
+def iterate_named_list(
+    list_file: str | os.PathLike[str], image_root: str | os.PathLike[str] | None = None
+) -> Iterator[NamedLine]:
+    """The lines of `read_named_list` one by one, for lists that need not fit into memory.
+
+    What is wrong with a line is raised where the iteration comes to it.
+    """
     folder = Path(list_file).parent if image_root is None else Path(image_root)
-    found = NamedColumns([], [], [])
-    assert found.cameras is not None
-    labelled, first_without = False, ""
+    with_camera: bool | None = None  # what the first line says
+    first_without = ""
     for number, fields in _named_rows(list_file):
         line = " ".join(fields)
         if len(fields) > 3:
@@ -132,47 +152,47 @@ def read_named_list(
             )
         if len(fields) < 2 or not fields[0] or not fields[1]:
             first_without = first_without or f"{list_file}:{number}: expected 'path label', got {line!r}"
+            if with_camera is not None:
+                raise UserError(first_without)
             continue
-        labelled = True
-        found.paths.append(str(folder / fields[0]))
-        found.labels.append(fields[1])
+        if first_without:
+            raise UserError(first_without)
+        camera = None
         if len(fields) == 3 and fields[2]:
             if not _is_integer(fields[2]) or abs(int(fields[2])) > _INT64.max:
                 raise UserError(f"{list_file}:{number}: camera {fields[2]!r} is no integer")
-            found.cameras.append(int(fields[2]))
-        if len(found.cameras) not in (0, len(found.paths)):
+            camera = int(fields[2])
+        if with_camera is None:
+            with_camera = camera is not None
+        elif with_camera != (camera is not None):
             raise UserError(f"{list_file}:{number}: either every line has a camera or none")
-    if first_without and labelled:
-        raise UserError(first_without)
+        yield NamedLine(str(folder / fields[0]), fields[1], camera)
     if first_without:
         raise UserError(
             f"{list_file}: no line has a label; expected 'path label' a line, separated by a tab, by blanks, "
             f"or by a comma where the file ends in .csv ({first_without.rpartition(', ')[2]})"
         )
-    if not found.paths:
+    if with_camera is None:
         raise UserError(f"{list_file}: the list is empty; expected a line 'path label' per image")
-    found.cameras = found.cameras or None
-    return found
 
 
 def _named_rows(list_file: str | os.PathLike[str]) -> Iterator[tuple[int, list[str]]]:
     """Number and columns of each line of a list whose labels are names."""
-    lines = list(numbered_lines(list_file))
-    if Path(list_file).suffix.lower() == ".csv":
-        for position, (number, line) in enumerate(lines):
+    is_table = Path(list_file).suffix.lower() == ".csv"
+    with_tabs = False
+    for position, (number, line) in enumerate(numbered_lines(list_file)):
+        if is_table:
             try:
                 fields = [field.strip() for field in next(csv.reader([line]))]
             except csv.Error as error:
                 raise UserError(f"{list_file}:{number}: is no line of a CSV file: {error}") from None
             if position or fields[0].lower() != "path":
                 yield number, fields
-        return
-    with_tabs = bool(lines) and "\t" in lines[0][1]
-    for number, line in lines:
-        yield (
-            number,
-            [field.strip() for field in line.split("\t")] if with_tabs else _path_and_name(line.split()),
-        )
+            continue
+        if not position:
+            with_tabs = "\t" in line
+        split = [field.strip() for field in line.split("\t")] if with_tabs else _path_and_name(line.split())
+        yield number, split
 
 
 def root_prefix(image_root: str | os.PathLike[str]) -> str:

@@ -1,0 +1,202 @@
+"""Where many pictures come from: files, folders, patterns, list files, tar and Parquet files.
+
+A source lists its pictures one by one, in an order that is always the same, and reads none before somebody
+asks for it: a listing may be walked through twice, and by several processes that take different parts of it.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Protocol
+
+from lookalike.core.errors import UserError
+from lookalike.images.list_files import iterate_named_list
+from lookalike.images.records import IMAGE_SUFFIXES
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A file with a picture, and what its source says of it.
+
+    name: what stands in the column `paths` of the vectors.
+    """
+
+    name: str
+    label: str | None = None
+    camera: int | None = None
+
+    def read(self) -> str | bytes:
+        """What a decoder takes: here the path, elsewhere the bytes. Raises BrokenImage."""
+        return self.name
+
+
+class Source(Protocol):
+    """Pictures in a fixed order."""
+
+    def listing(self) -> Iterator[Picture]:
+        """All of them, without their bytes; it may be called again.
+
+        Raises UserError where there is none, and where the source is damaged.
+        """
+        ...
+
+    def pictures(self, parts: Sequence[range]) -> Iterator[Picture]:
+        """Those at the positions of `parts`, which ascend and do not overlap."""
+        ...
+
+    def state(self) -> str:
+        """Words that change when the source does, as far as its listing does not show it."""
+        ...
+
+
+def at_positions(listing: Iterator[Picture], parts: Sequence[range]) -> Iterator[Picture]:
+    """The pictures of a listing at ascending ranges of positions; it is walked through once."""
+    passed = 0
+    for part in parts:
+        yield from islice(listing, part.start - passed, part.stop - passed)
+        passed = part.stop
+
+
+def file_state(path: str) -> str:
+    """Size and time of change of a file that holds many pictures."""
+    stat = os.stat(path)  # noqa: PTH116 (a str already)
+    return f"{stat.st_size} {stat.st_mtime_ns}"
+
+
+class _Files:
+    """What all sources have in common whose pictures are files of their own."""
+
+    def listing(self) -> Iterator[Picture]:
+        raise NotImplementedError
+
+    def pictures(self, parts: Sequence[range]) -> Iterator[Picture]:
+        return at_positions(self.listing(), parts)
+
+    def state(self) -> str:
+        return ""
+
+
+@dataclass(frozen=True)
+class NamedFile(_Files):
+    """One picture, named by its path."""
+
+    path: str
+    folder_labels: bool = False
+
+    def listing(self) -> Iterator[Picture]:
+        yield Picture(self.path, _folder_label(self.path) if self.folder_labels else None)
+
+
+@dataclass(frozen=True)
+class Folder(_Files):
+    """The pictures in a folder and below, known by their suffix, sorted by path.
+
+    One folder at a time is held in memory. Links to files are followed, links to folders are not.
+    """
+
+    path: str
+    folder_labels: bool = False
+
+    def listing(self) -> Iterator[Picture]:
+        empty = True
+        for path in _walk(self.path):
+            if path.lower().endswith(IMAGE_SUFFIXES):
+                empty = False
+                yield Picture(path, _folder_label(path) if self.folder_labels else None)
+        if empty:
+            raise UserError(self._nothing())
+
+    def _nothing(self) -> str:
+        told = f"{self.path}: there is no picture in this folder (looked for {', '.join(IMAGE_SUFFIXES)})"
+        for suffix in (".tar", ".parquet"):
+            if any(path.endswith(suffix) for path in _walk(self.path)):
+                return f"{told}; for the {suffix} files in it write '{Path(self.path) / f'*{suffix}'}'"
+        return told
+
+
+@dataclass(frozen=True)
+class ListFile(_Files):
+    """The pictures of a list file, `path label [camera]` a line, read line by line."""
+
+    file: str
+    root: str | None = None
+
+    def listing(self) -> Iterator[Picture]:
+        for line in iterate_named_list(self.file, self.root):
+            yield Picture(line.path, line.label, line.camera)
+
+
+def open_sources(
+    names: Iterable[str],
+    *,
+    folder_labels: bool = False,
+    image_column: str | None = None,
+    label_column: str | None = None,
+) -> list[Source]:
+    """The sources that the words of a command line name: files, folders, patterns, `.tar`, `.parquet`.
+
+    folder_labels: the label of a picture is the name of its folder. image_column and label_column: of
+    Parquet; label_column also names the key of a label in the JSON of a tar.
+
+    Raises UserError for a name that is neither a file nor a folder, and for a pattern without a match.
+    """
+    found: list[Source] = []
+    for name in names:
+        path = Path(name)
+        if path.is_dir():
+            found.append(Folder(name, folder_labels))
+        elif path.exists():
+            found.append(_of_file(name, folder_labels, image_column, label_column))
+        elif any(sign in name for sign in "*?["):
+            matches = sorted(p for p in glob.glob(name, recursive=True) if Path(p).is_file())  # noqa: PTH207 (absolute patterns)
+            if not matches:
+                raise UserError(f"{name}: no file matches this pattern")
+            found += [_of_file(match, folder_labels, image_column, label_column) for match in matches]
+        else:
+            raise UserError(f"{name}: there is no such file or folder")
+    return found
+
+
+def _of_file(name: str, folder_labels: bool, image_column: str | None, label_column: str | None) -> Source:
+    from lookalike.deploy.batch.parquet_source import ParquetFile
+    from lookalike.deploy.batch.tar_source import TarFile, is_compressed_tar
+
+    if is_compressed_tar(name):
+        raise UserError(
+            f"{name} is compressed, so that no picture in it can be read without all those before: "
+            "decompress it to .tar (pictures are compressed already)"
+        )
+    suffix = Path(name).suffix.lower()
+    if suffix not in (".tar", ".parquet"):
+        return NamedFile(name, folder_labels)
+    if folder_labels:
+        raise UserError(f"{name} says the labels of its pictures itself: leave --folder-labels away")
+    return TarFile(name, label_column) if suffix == ".tar" else ParquetFile(name, image_column, label_column)
+
+
+def _walk(folder: str) -> Iterator[str]:
+    """Paths of the files below a folder, in the order in which all of them together would be sorted."""
+    try:
+        with os.scandir(folder) as entries:
+            inside = [(_sorted_as(entry), entry.is_dir(follow_symlinks=False), entry) for entry in entries]
+    except OSError as error:
+        raise UserError(f"{folder} cannot be read: {error.strerror or error}") from None
+    for _, is_folder, entry in sorted(inside, key=lambda each: each[0]):
+        if is_folder:
+            yield from _walk(entry.path)
+        elif entry.is_file():
+            yield entry.path
+
+
+def _sorted_as(entry: os.DirEntry[str]) -> str:
+    """`a-b/x` stands before `a/x` where paths are compared, so a folder is compared with its slash."""
+    return f"{entry.name}{os.sep}" if entry.is_dir(follow_symlinks=False) else entry.name
+
+
+def _folder_label(path: str) -> str:
+    return Path(path).resolve().parent.name

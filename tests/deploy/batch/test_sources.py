@@ -1,0 +1,221 @@
+"""Folders, lists, tar and Parquet files as sources of pictures: what is listed, in which order, and what is
+refused.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from lookalike.core.errors import BrokenImage, UserError
+from lookalike.deploy.batch.sources import Folder, ListFile, Source, open_sources
+from lookalike.deploy.batch.survey import survey
+from lookalike.deploy.batch.tar_source import TarFile
+
+Members = list[tuple[str, bytes]]
+
+
+def write_tar(file: Path, members: Members) -> Path:
+    with tarfile.open(file, "w") as archive:
+        for name, data in members:
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return file
+
+
+def listed(source: Source) -> list[tuple[str, str | None]]:
+    return [(Path(each.name).name, each.label) for each in source.listing()]
+
+
+def test_a_folder_is_listed_as_all_its_paths_together_would_be_sorted(tmp_path: Path) -> None:
+    names = ["a/1.png", "a/b/2.JPG", "a-b/3.png", "a.png", "b.jpg", "a/b.png", "a/b0/1.png", "notes.txt"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "link.png").symlink_to(tmp_path / "a.png")
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    (tmp_path / "again").symlink_to(tmp_path / "a", target_is_directory=True)
+    expected = sorted(str(tmp_path / name) for name in [*names[:-1], "link.png"])
+    assert [each.name for each in Folder(str(tmp_path)).listing()] == expected
+    inside = [each.name for each in Folder(str(tmp_path / "a")).listing()]
+    labels = [each.label for each in Folder(str(tmp_path / "a"), folder_labels=True).listing()]
+    assert labels == [Path(name).parent.name for name in inside]
+
+
+def test_parts_of_all_sources_are_what_the_whole_holds_there(tmp_path: Path) -> None:
+    for folder, count in (("a", 5), ("b", 3)):
+        (tmp_path / folder).mkdir()
+        for number in range(count):
+            (tmp_path / folder / f"{number}.png").touch()
+    tar = write_tar(tmp_path / "c.tar", [(f"{number}.png", b"x") for number in range(4)])
+    found = survey(open_sources([str(tmp_path / "a"), str(tmp_path / "b"), str(tar)]))
+    assert (found.counts, found.total) == ([5, 3, 4], 12)
+    names = [each.name for each in found.pictures([range(12)])]
+    assert len(set(names)) == 12
+    for parts in ([range(1, 3)], [range(3, 6), range(6, 9)], [range(0, 2), range(7, 12)], [range(4, 5)]):
+        wanted = [names[position] for part in parts for position in part]
+        assert [each.name for each in found.pictures(parts)] == wanted
+
+
+def test_members_of_one_key_are_a_picture_with_its_label(tmp_path: Path) -> None:
+    members: Members = [
+        ("shoe/1.cls", b"3"),
+        ("shoe/1.jpg", b"first"),
+        ("shoe/._1.jpg", b"of a system"),
+        ("2.PNG", b"second"),
+        ("2.json", json.dumps({"label": 5, "name": "boot"}).encode()),
+        ("2.mask.png", b"no picture of its own"),
+        ("2.txt", b"a caption"),
+        ("IMG.2026.webp", b"third"),
+        ("IMG.txt", b"a hat\n"),
+        ("4.json", b"{}"),
+    ]
+    source = TarFile(str(write_tar(tmp_path / "a.tar", members)))
+    assert listed(source) == [("1.jpg", "3"), ("a.tar#2.PNG", "5"), ("a.tar#IMG.2026.webp", "a hat")]
+    pictures = list(source.listing())
+    assert pictures[0].name == f"{tmp_path}/a.tar#shoe/1.jpg"
+    assert [each.read() for each in pictures] == [b"first", b"second", b"third"]
+    assert [each.name for each in tmp_path.iterdir()] == ["a.tar"]  # nothing was unpacked
+    with pytest.raises(UserError, match=r"a\.tar: the JSON of 'shoe/1' says no 'name'"):
+        list(TarFile(source.path, "name").listing())
+    named = write_tar(tmp_path / "b.tar", [members[3], members[4]])
+    assert listed(TarFile(str(named), "name")) == [("b.tar#2.PNG", "boot")]
+    (tmp_path / "a.tar").write_bytes((tmp_path / "a.tar").read_bytes()[:1100])
+    with pytest.raises(BrokenImage, match=r"a\.tar#2\.PNG: the tar file ends before the picture does"):
+        pictures[1].read()
+
+
+@pytest.mark.parametrize(
+    ("members", "sentence"),
+    [
+        ([("1.jpg", b"x"), ("1.png", b"y")], "two pictures of the key '1', 1.jpg and 1.png"),
+        ([("1.jpg", b"x"), ("1.jpg", b"y")], "two members of the name '1.jpg'"),
+        ([("1.jpg", b"x"), ("2.jpg", b"y"), ("1.cls", b"1")], "holds '1' twice, at different places"),
+        ([("1.jpg", b"x"), ("1.cls", b"1"), ("2.jpg", b"y")], "2.jpg has no label, and the pictures before"),
+        ([("1.jpg", b"x"), ("1.json", b"{")], "1.json cannot be read as a label"),
+        ([("1.jpg", b"x"), ("1.json", b'{"label": [1]}')], "'label' must be a whole number or text, got"),
+        ([("1.txt", b"x")], "there is no picture in it"),
+    ],
+)
+def test_tar_files_that_are_refused(tmp_path: Path, members: Members, sentence: str) -> None:
+    file = write_tar(tmp_path / "a.tar", members)
+    with pytest.raises(UserError, match=sentence) as caught:
+        list(TarFile(str(file)).listing())
+    assert str(caught.value).startswith(str(file))
+
+
+def test_tar_files_that_are_damaged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = write_tar(tmp_path / "a.tar", [("1.jpg", b"x" * 2000), ("2.jpg", b"y" * 2000)])
+    whole = file.read_bytes()
+    for cut, sentence in ((4000, "unexpected end of data"), (2700, "no member begins at byte 2560")):
+        file.write_bytes(whole[:cut])
+        with pytest.raises(UserError, match=f"a.tar is no .tar file or is damaged: {sentence}"):
+            list(TarFile(str(file)).listing())
+    file.write_bytes(whole[: 2 * 2560])  # where a member ends, so that both are whole
+    assert len(list(TarFile(str(file)).listing())) == 2
+    assert "a.tar has no mark of its end" in caplog.text
+    file.write_bytes(b"no such file" * 100)
+    with pytest.raises(UserError, match=r"a\.tar is no \.tar file or is damaged"):
+        list(TarFile(str(file)).listing())
+    for name in ("a.tar.gz", "a.tgz"):
+        (tmp_path / name).touch()
+        with pytest.raises(UserError, match=f"{name} is compressed.*decompress it to .tar"):
+            open_sources([str(tmp_path / name)])
+
+
+def test_rows_of_parquet_are_pictures(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rows = [b"%d" % number for number in range(50)]
+
+    def written(name: str, **columns: object) -> str:
+        parquet.write_table(pyarrow.table(columns), tmp_path / name, row_group_size=20)
+        return str(tmp_path / name)
+
+    (source,) = open_sources([written("plain.parquet", image=rows, label=list(range(50)))])
+    parts = [range(3, 5), range(18, 22), range(41, 50)]
+    found = list(source.pictures(parts))
+    wanted = [position for part in parts for position in part]
+    assert [each.read() for each in found] == [rows[position] for position in wanted]
+    assert [each.name for each in found] == [f"{tmp_path}/plain.parquet#{position}" for position in wanted]
+    assert [each.label for each in found] == [str(position) for position in wanted]
+    assert [each.label for each in source.listing()] == [str(position) for position in range(50)]
+
+    structs = [{"bytes": b"a", "path": "x.png"}, {"bytes": None, "path": "y.png"}, None]
+    (source,) = open_sources(
+        [written("hf.parquet", photo=structs, kind=["hat", "hat", "shoe"])],
+        image_column="photo",
+        label_column="kind",
+    )
+    first, second, third = source.pictures([range(3)])
+    assert (first.read(), second.read()) == (b"a", str(tmp_path / "y.png"))
+    assert [each.label for each in (first, second, third)] == ["hat", "hat", "shoe"]
+    with pytest.raises(BrokenImage, match=r"hf\.parquet#2: there is no picture in this row"):
+        third.read()
+    for columns, words, sentence in (
+        ({"images": rows}, {}, r"has no column 'image', did you mean 'images'\? .*--image-column names"),
+        (
+            {"image": [1, 2]},
+            {},
+            r"'image' must hold the bytes of picture files, or \{bytes, path\}, got int64",
+        ),
+        ({"image": rows}, {"label_column": "kind"}, "has no column 'kind'"),
+        ({"image": rows[:1], "label": [1.5]}, {"label_column": "label"}, "must hold whole numbers or text"),
+        ({"image": rows[:2], "label": [1, None]}, {}, "#1 has no label: 'label' is empty there"),
+        ({"image": pyarrow.array([], pyarrow.binary())}, {}, "there is no row in it"),
+    ):
+        (source,) = open_sources([written("wrong.parquet", **columns)], **words)
+        with pytest.raises(UserError, match=sentence):
+            list(source.listing())
+    (tmp_path / "wrong.parquet").write_bytes(b"no such file")
+    with pytest.raises(UserError, match=r"wrong\.parquet is no \.parquet file or is damaged"):
+        list(source.listing())
+
+
+def test_names_of_sources(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no such file or folder"):
+        open_sources([str(tmp_path / "gone.tar")])
+    with pytest.raises(UserError, match="no file matches this pattern"):
+        open_sources([str(tmp_path / "*.tar")])
+    for name in ("b.tar", "a.tar"):
+        write_tar(tmp_path / name, [("1.jpg", b"x")])
+    found = open_sources([str(tmp_path / "*.tar")])
+    assert [each.name for source in found for each in source.listing()] == [
+        f"{tmp_path}/{name}#1.jpg" for name in ("a.tar", "b.tar")
+    ]
+    with pytest.raises(
+        UserError, match=r"no picture in this folder .*; for the .tar files in it write '.*/\*.tar'"
+    ):
+        list(Folder(str(tmp_path)).listing())
+    with pytest.raises(UserError, match="leave --folder-labels away"):
+        open_sources([str(tmp_path / "a.tar")], folder_labels=True)
+
+
+@pytest.mark.parametrize(
+    ("lines", "kind"), [(["7", "-3"], "numbers"), (["007", "7"], "text"), (["7", "shoe", "9"], "text")]
+)
+def test_what_the_survey_finds(tmp_path: Path, lines: list[str], kind: str) -> None:
+    file = tmp_path / "list.txt"
+    file.write_text("".join(f"{n}.png\t{label}\t0\n" for n, label in enumerate(lines)), encoding="utf-8")
+    found = survey([ListFile(str(file))])
+    assert (found.total, found.labels, found.cameras) == (len(lines), kind, True)
+    assert survey([ListFile(str(file))]).digest == found.digest
+    file.write_text(file.read_text(encoding="utf-8").replace("0.png", "1.png"), encoding="utf-8")
+    assert survey([ListFile(str(file))]).digest != found.digest
+
+
+def test_a_digest_knows_its_tar_files(tmp_path: Path) -> None:
+    file = write_tar(tmp_path / "a.tar", [("1.jpg", b"x")])
+    (source,) = open_sources([str(file)])
+    before = survey([source]).digest
+    os.utime(file, ns=(1, 1))
+    assert survey([source]).digest != before
+    labelled = write_tar(tmp_path / "b.tar", [("1.jpg", b"x"), ("1.cls", b"1")])
+    with pytest.raises(UserError, match="1 of the 2 pictures have a label and the others have none"):
+        survey(open_sources([str(file), str(labelled)]))
