@@ -1,0 +1,190 @@
+"""From a float graph to one that computes on 8-bit values, with what that costs."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookalike.core.errors import UserError, missing_extra
+from lookalike.core.files import atomic_file
+from lookalike.core.log import logger
+from lookalike.core.machine import threads_asked_for
+from lookalike.deploy.quantisation.graph import WeightBits, quantised
+from lookalike.deploy.quantisation.layers import prepared, prologue, tail, with_weights
+from lookalike.deploy.quantisation.ranges import Kind, measured_ranges
+from lookalike.deploy.quantisation.search import layers_to_keep
+
+Pictures = NDArray[Any]
+
+ANGLE = 0.02
+"""Mean of 1 - cosine to the float features that is allowed where nothing else judges a graph."""
+POINT = 0.01
+"""How much less than the float graph a judge may give: one point of recall."""
+HELD_OUT = 4
+"""One picture in so many is not calibrated on, but shows what 8 bits cost."""
+GROUP = 32
+"""Ranges are noted of so many pictures together."""
+QUICK = 8
+"""On how many pictures the cost of one layer is measured."""
+
+
+@dataclass(frozen=True)
+class QuantisationReport:
+    """What an int8 graph is made of and what it costs."""
+
+    int8_layers: int
+    """Layers with weights that are computed on 8-bit values."""
+    kept_float: dict[str, float]
+    """Layers that stay in float because they hurt, with how much less 1 - cosine is when one alone does."""
+    float_tail: int
+    """Layers with weights that stay in float because they work on one number a channel: it costs nothing."""
+    ranges: Kind
+    weight_bits: WeightBits
+    pictures: int
+    """On how many pictures the ranges were measured."""
+    mean_angle: float
+    """Mean of 1 - cosine between the features of both graphs, on pictures that no range was measured on."""
+    largest_angle: float
+    score: float | None
+    """What the judge gave the int8 graph, None without one."""
+    float_score: float | None
+    seconds: float
+
+    def lines(self) -> list[str]:
+        """What a model card says."""
+        told = [
+            f"{self.int8_layers} layers with 8-bit activations and {self.weight_bits}-bit weights "
+            f"(a scale for each channel), {self.float_tail + len(self.kept_float)} in float",
+            f"calibrated on {self.pictures} pictures; 1 - cosine to the float features on others: "
+            f"mean {self.mean_angle:.2g}, largest {self.largest_angle:.2g}",
+        ]
+        if self.score is not None and self.float_score is not None:
+            told.append(f"score {self.score:.4f}, of the float graph {self.float_score:.4f}")
+        told += [f"`{name}` stays in float: {gain:+.2g}" for name, gain in self.kept_float.items()]
+        return told
+
+
+def quantise_graph(
+    graph: Path,
+    out: Path,
+    batches: Iterable[Pictures],
+    *,
+    judge: Callable[[Path], float] | None = None,
+    tolerance: float | None = None,
+    weight_bits: WeightBits = 7,
+    search_seconds: float = 120.0,
+) -> QuantisationReport:
+    """Write the int8 graph of a float one (static, QDQ, U8S8, a scale for each channel of weights).
+
+    graph: a file that `export` wrote. out: where the int8 graph goes; only a whole one is put there.
+    batches: training pictures as the graph takes them, a few hundred. One in four is not calibrated on; on
+    those the features of both graphs are compared.
+    judge: gives the file of a graph a figure of which more is better, such as recall@1 on validation
+    pictures. The int8 graph may lose `tolerance` of it (by default one point); without a judge that is the
+    mean of 1 - cosine (by default 0.02).
+    Where it loses more, the layers that hurt most stay in float, as few as are enough. `search_seconds`
+    bounds how long their costs are measured.
+
+    Raises UserError where there are too few pictures, where `onnx` is missing, and where no layer with
+    weights could be made int8 within the tolerance.
+    """
+    try:
+        import onnx  # noqa: F401 (onnxruntime's quantiser asks for it)
+    except ImportError as error:
+        raise missing_extra("onnx", "train", "quantising to int8") from error
+    started = time.monotonic()
+    calibration, held_out = _divided(batches)
+    allowed = tolerance if tolerance is not None else ANGLE if judge is None else POINT
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        model = prepared(graph, folder)
+        at_end = tail(model)
+        always_float = [*at_end, *prologue(model)]
+        layers = [each for each in with_weights(model) if each not in always_float]
+        (folder / "prepared.onnx").write_bytes(model.SerializeToString())
+        ranges = measured_ranges(folder / "prepared.onnx", calibration, folder)
+        expected = _features(model, held_out)
+
+        def made(kind: Kind, kept: Sequence[str]) -> Any:
+            return quantised(model, ranges.of(kind), [*always_float, *kept], weight_bits)
+
+        def angles(kind: Kind, kept: Sequence[str], count: int | None = None) -> NDArray[np.float64]:
+            return _angles(_features(made(kind, kept), held_out[:count]), expected[:count])
+
+        kinds: tuple[Kind, ...] = ("mean", "extreme")
+        kind = min(kinds, key=lambda each: float(angles(each, ()).mean()))
+        float_score = judge(graph) if judge is not None else None
+
+        def loss(kept: Sequence[str]) -> float:
+            if judge is None or float_score is None:
+                return float(angles(kind, kept).mean())
+            candidate = folder / "candidate.onnx"
+            candidate.write_bytes(made(kind, kept).SerializeToString())
+            return float_score - judge(candidate)
+
+        found = layers_to_keep(
+            layers, loss, lambda kept: float(angles(kind, kept, QUICK).mean()), allowed, search_seconds
+        )
+        if len(found.kept_float) == len(layers):
+            raise UserError(
+                f"{graph}: no layer can be computed in 8 bits at a loss of at most {allowed:g}; "
+                "train with Slim.quant, or allow more"
+            )
+        result = made(kind, list(found.kept_float))
+        with atomic_file(out) as file:
+            file.write(result.SerializeToString())
+        final = _angles(_features(result, held_out), expected)
+    report = QuantisationReport(
+        int8_layers=len(layers) - len(found.kept_float),
+        kept_float=found.kept_float,
+        float_tail=sum(each in at_end for each in with_weights(model)),
+        ranges=kind,
+        weight_bits=weight_bits,
+        pictures=sum(map(len, calibration)),
+        mean_angle=float(final.mean()),
+        largest_angle=float(final.max()),
+        score=None if float_score is None else float_score - found.loss,
+        float_score=float_score,
+        seconds=time.monotonic() - started,
+    )
+    logger.info("int8: " + "; ".join(report.lines()))
+    return report
+
+
+def _divided(batches: Iterable[Pictures]) -> tuple[list[Pictures], Pictures]:
+    """Pictures to calibrate on, in groups, and those held out."""
+    given = list(batches)
+    pictures = np.concatenate(given) if given else np.empty(0)
+    if len(pictures) < 2 * HELD_OUT:
+        raise UserError(f"8 bits are calibrated on pictures: {len(pictures)} are too few, give a few hundred")
+    held_out = np.arange(len(pictures)) % HELD_OUT == 0
+    rest = pictures[~held_out]
+    return [rest[start : start + GROUP] for start in range(0, len(rest), GROUP)], pictures[held_out]
+
+
+def _features(model: Any, pictures: Pictures) -> NDArray[np.float32]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads_asked_for()
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    (name,) = [each.name for each in session.get_inputs()]
+    starts = range(0, len(pictures), GROUP)
+    return np.concatenate([session.run(None, {name: pictures[at : at + GROUP]})[0] for at in starts])
+
+
+def _angles(found: NDArray[np.float32], expected: NDArray[np.float32]) -> NDArray[np.float64]:
+    """1 - cosine of each row."""
+    one, other = found.astype(np.float64), expected.astype(np.float64)
+    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    return 1.0 - (one * other).sum(axis=1) / np.maximum(lengths, 1e-12)

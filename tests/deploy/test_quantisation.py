@@ -1,0 +1,156 @@
+"""An int8 graph: what stays in float, what the search keeps, and that its integers are exact."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from lookalike.core.errors import UserError
+from lookalike.deploy.quantisation import quantise_graph
+from lookalike.deploy.quantisation.layers import prepared, prologue, tail, with_weights, work
+from lookalike.deploy.quantisation.ranges import Ranges
+from lookalike.deploy.quantisation.search import layers_to_keep
+
+SIDE, WIDTH = 8, 16
+
+
+def network(folder: Path) -> Path:
+    """Normalisation → conv → ReLU → depthwise conv → mean over places → linear."""
+    generator = np.random.default_rng(0)
+
+    def held(name: str, *shape: int) -> onnx.TensorProto:
+        return numpy_helper.from_array(generator.normal(size=shape).astype(np.float32) / 3, name)
+
+    weights = [
+        numpy_helper.from_array(np.float32(0.5), "half"),
+        held("w1", WIDTH, 3, 3, 3), held("b1", WIDTH), held("w2", WIDTH, 1, 3, 3),
+        held("b2", WIDTH), held("w3", WIDTH, 12), held("b3", 12),
+        numpy_helper.from_array(np.array([2, 3]), "places"),
+        numpy_helper.from_array(np.array([-1, WIDTH]), "rows"),
+    ]  # fmt: skip
+    nodes = [
+        helper.make_node("Mul", ["images", "half"], ["scaled"], name="scale"),
+        helper.make_node("Conv", ["scaled", "w1", "b1"], ["c1"], name="first", pads=[1] * 4),
+        helper.make_node("Relu", ["c1"], ["r1"], name="relu"),
+        helper.make_node("Conv", ["r1", "w2", "b2"], ["c2"], name="depthwise", pads=[1] * 4, group=WIDTH),
+        helper.make_node("ReduceMean", ["c2", "places"], ["pooled"], name="pool", keepdims=1),
+        helper.make_node("Reshape", ["pooled", "rows"], ["flat"], name="flatten"),
+        helper.make_node("Gemm", ["flat", "w3", "b3"], ["features"], name="last"),
+    ]
+    graph = helper.make_graph(
+        nodes, "network",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, SIDE, SIDE])],
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", 12])],
+        weights,
+    )  # fmt: skip
+    file = folder / "float.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), file)
+    return file
+
+
+def pictures(count: int = 64) -> np.ndarray:
+    return np.random.default_rng(count).normal(size=(count, 3, SIDE, SIDE)).astype(np.float32)
+
+
+def test_maps_are_integers_and_both_ends_are_float(tmp_path: Path) -> None:
+    report = quantise_graph(network(tmp_path), tmp_path / "int8.onnx", [pictures()])
+    assert (report.int8_layers, report.float_tail, report.kept_float) == (2, 1, {})
+    assert report.pictures == 48  # one in four is held out
+    assert report.mean_angle <= report.largest_angle < 0.005
+    graph = onnx.load(tmp_path / "int8.onnx").graph
+    nodes = {node.name: node for node in graph.node}
+    producers = {name: node.op_type for node in graph.node for name in node.output}
+    for layer in ("first", "depthwise"):
+        assert [producers[name] for name in nodes[layer].input] == ["DequantizeLinear"] * 3
+    assert nodes["pool"].op_type == "GlobalAveragePool"
+    assert "relu" not in nodes, "the range of the layer before it cuts off what is below 0"
+    assert nodes["scale"].input[0] == "images", "pictures are rounded once, behind their normalisation"
+    assert nodes["last"].input[1] == "w3"
+
+
+def test_seven_bits_are_exact_where_eight_overflow(tmp_path: Path) -> None:
+    """255 · 127 · 2 does not fit into 16 bits, 255 · 64 · 2 does: so no weight is above 64."""
+    quantise_graph(network(tmp_path), tmp_path / "int8.onnx", [pictures()])
+    held = [numpy_helper.to_array(each) for each in onnx.load(tmp_path / "int8.onnx").graph.initializer]
+    weights = [each for each in held if each.dtype == np.int8 and each.ndim == 4]
+    assert len(weights) == 2
+    for each in weights:
+        largest = np.abs(each.astype(int)).reshape(WIDTH, -1).max(axis=1)
+        assert ((largest >= 63) & (largest <= 64)).all(), "each channel has a scale of its own"
+
+
+def test_what_hurts_stays_in_float(tmp_path: Path) -> None:
+    graph = network(tmp_path)
+    rounded = quantise_graph(graph, tmp_path / "a.onnx", [pictures()], tolerance=1.0)
+    nearer = quantise_graph(graph, tmp_path / "b.onnx", [pictures()], tolerance=0.7 * rounded.mean_angle)
+    assert len(nearer.kept_float) == nearer.int8_layers == 1
+    assert nearer.mean_angle <= 0.7 * rounded.mean_angle
+    (line,) = [line for line in nearer.lines() if "stays in float" in line]
+    assert next(iter(nearer.kept_float)) in line
+
+
+def test_a_judge_decides_and_is_told(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def judge(graph: Path) -> float:
+        asked.append(graph.name)
+        layers = sum(
+            each.data_type == TensorProto.INT8 and len(each.dims) == 4
+            for each in onnx.load(graph).graph.initializer
+        )
+        return 0.9 - 0.02 * (layers == 2)
+
+    report = quantise_graph(network(tmp_path), tmp_path / "int8.onnx", [pictures()], judge=judge)
+    assert asked[0] == "float.onnx"
+    assert (report.float_score, report.score) == (0.9, pytest.approx(0.9))
+    assert len(report.kept_float) == 1
+
+
+def test_too_much_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "int8.onnx"
+    with pytest.raises(UserError, match="no layer can be computed in 8 bits"):
+        quantise_graph(network(tmp_path), out, [pictures()], tolerance=-1.0)
+    with pytest.raises(UserError, match="7 are too few"):
+        quantise_graph(network(tmp_path), out, [pictures(7)])
+    assert not out.exists()
+
+
+def test_ends_and_work_of_a_graph(tmp_path: Path) -> None:
+    model = prepared(network(tmp_path), tmp_path)
+    assert with_weights(model) == ["first", "depthwise", "last"]
+    assert prologue(model) == ["scale"]
+    assert tail(model) == ["flatten", "last"]
+    assert work(model)["first"] == WIDTH * SIDE * SIDE * 3 * 9
+    assert work(model)["depthwise"] == WIDTH * SIDE * SIDE * 9
+
+
+def test_ranges_of_both_kinds() -> None:
+    ranges = Ranges({"x": np.float32([-4, -2])}, {"x": np.float32([1, 2])})
+    assert ranges.of("extreme")["x"].range_value == (-4, 2)
+    assert ranges.of("mean")["x"].range_value == (-3, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "kept"), [(5.0, []), (2.0, ["c"]), (0.5, ["c", "a", "d"]), (0.0, list("cadbe"))]
+)
+def test_the_fewest_layers_in_the_order_of_their_gain(tolerance: float, kept: list[str]) -> None:
+    costs = {"a": 1.0, "b": 0.25, "c": 2.0, "d": 0.5, "e": 0.125}
+
+    def loss(layers: Sequence[str]) -> float:
+        return sum(cost for layer, cost in costs.items() if layer not in layers)
+
+    found = layers_to_keep(list(costs), loss, loss, tolerance, seconds=60)
+    assert list(found.kept_float) == kept
+    assert found.loss == loss(kept)
+    assert all(gain == costs[layer] for layer, gain in found.kept_float.items())
+
+
+def test_a_search_ends_in_time() -> None:
+    found = layers_to_keep(["a", "b"], lambda kept: 2.0 - len(kept), lambda kept: 1.0, 1.0, seconds=-1)
+    assert found.measured == 0
+    assert len(found.kept_float) == 1
