@@ -18,6 +18,7 @@ from lookalike.deploy.model_card import card
 from lookalike.deploy.model_folder import GRAPH
 from lookalike.deploy.plain_code import plain_code
 from lookalike.images import Preprocess
+from tests.conftest import REPOSITORY
 
 NORMALISE: dict[str, Any] = {"NormalizeImage": {"order": "hwc"}}
 
@@ -77,6 +78,33 @@ def test_the_lines_of_each_chain_give_what_the_graph_takes(
 def test_a_chain_of_other_steps_has_no_such_lines() -> None:
     for chain in ([{"PadSquare": {}}, NORMALISE], [NORMALISE, {"CenterCrop": {"size": 9}}]):
         assert plain_code(Preprocess(chain), of_pixels=False, binarize=None, graph=GRAPH) is None
+
+
+def test_the_lines_in_the_documents_are_those_of_a_card() -> None:
+    chain: list[Any] = [
+        {"ResizeImage": {"size": 224}},
+        {"NormalizeImage": {"scale": "1.0/255.0", "order": ""}},
+    ]
+    lines = plain_code(Preprocess(chain), of_pixels=False, binarize=None, graph=GRAPH)
+    assert lines is not None
+    assert "\n".join([*lines, ""]) in blocks((REPOSITORY / "docs" / "deployment.md").read_text("utf-8"))
+
+
+def test_the_code_for_pytorch_in_the_documents(
+    trained: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (code,) = [
+        each
+        for each in blocks((REPOSITORY / "docs" / "deployment.md").read_text("utf-8"))
+        if "load_torch" in each
+    ]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "inference").symlink_to(trained / "inference")
+    (tmp_path / "a.jpg").symlink_to(pictures / "pictures" / "class 6" / "0.png")
+    names: dict[str, Any] = {}
+    exec(code, names)
+    expected = Embedder("inference").encode(["a.jpg"])
+    np.testing.assert_allclose(names["features"].detach().numpy(), expected, atol=1e-5)
 
 
 def test_the_metadata_of_the_hub(trained: Path) -> None:
