@@ -19,20 +19,9 @@ from lookalike.deploy.embedder import Embedder
 from lookalike.deploy.export import trained_model
 from lookalike.deploy.model_folder import MANIFEST
 from lookalike.deploy.preprocessing import recipe_preprocess
-from lookalike.deploy.runtime import Floats
+from lookalike.deploy.torch_runtime import TorchRuntime, torch_device
 from lookalike.model import RecModel, as_vectors
 from lookalike.recipe import Recipe, load_recipe
-
-
-class TorchRuntime:
-    """A module of PyTorch as a runtime."""
-
-    def __init__(self, module: nn.Module, device: torch.device) -> None:
-        self.module, self.device = module.eval().to(device), device
-
-    def __call__(self, batch: Floats) -> Floats:
-        with torch.inference_mode():
-            return np.asarray(self.module(torch.from_numpy(batch).to(self.device)).cpu(), dtype=np.float32)
 
 
 class LayerFeatures(nn.Module):
@@ -74,7 +63,7 @@ def embedder_of_recipe(
     model = trained_model(recipe, output_key(recipe), watched=layers)
     module: nn.Module = LayerFeatures(model, layers) if layers else deployed_module(recipe, model)
     preprocess = recipe_preprocess(recipe)
-    runtime = TorchRuntime(module, torch.device(device))
+    runtime = TorchRuntime(module, torch_device(device))
     shape = preprocess.image_shape or recipe.global_.image_shape
     size = int(runtime(np.zeros((1, *shape), np.float32)).shape[1])
     binarize = None if layers else recipe.global_.feature_binarize

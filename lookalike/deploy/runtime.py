@@ -1,69 +1,146 @@
-"""Running an exported graph: pictures as an array in, features out."""
+"""What runs the graph of a model folder: a preprocessed batch in, features out."""
 
 from __future__ import annotations
 
-import os
+import importlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.core.errors import UserError
+from lookalike.core.errors import UserError, nearest_or_all
+from lookalike.core.machine import threads_asked_for
+from lookalike.deploy.model_folder import ModelFolder
 
 Floats = NDArray[np.float32]
+Batch = NDArray[Any]
+"""Preprocessed pictures: (N, C, H, W) of float32, or (N, H, W, 3) of uint8 where the graph normalises."""
+
+Backend = Literal["auto", "onnx", "openvino", "torch"]
 
 
 class Runtime(Protocol):
-    """Anything that turns a batch (N, C, H, W) into features (N, D)."""
+    """Anything that turns a batch of pictures into features (N, D).
 
-    def __call__(self, batch: Floats) -> Floats: ...
+    One whose `reentrant` is true may be called from several threads at once, of which each computes alone.
+    """
+
+    def __call__(self, batch: Batch) -> Floats: ...
+
+
+def open_runtime(
+    folder: ModelFolder, backend: str = "auto", threads: int | None = None, device: str = "cpu"
+) -> Runtime:
+    """What runs a model folder.
+
+    backend: `onnx` is onnxruntime; `openvino` needs `lookalike[openvino]` and `torch` `lookalike[train]`;
+        `auto` is the fastest of those that are installed (`deploy.automatic_runtime`), on a GPU the first
+        that can use it.
+    threads: how many compute a batch; by default as many as OMP_NUM_THREADS says, or as there are cores.
+    device: `cpu`, or `cuda` (`cuda:1`) where the backend can use such a device.
+
+    Raises UserError where the backend is unknown or not installed, the graph is damaged, or the device is
+    not there.
+    """
+    if backend not in get_args(Backend):
+        raise UserError(
+            f"unknown backend '{backend}'{nearest_or_all(backend, get_args(Backend), 'the help')}"
+        )
+    if threads is not None and threads < 1:
+        raise UserError(f"threads must be 1 or more, and is {threads}")
+    if backend == "onnx":
+        return OnnxRuntime(folder.graph_file, threads, device)
+    # by name, so that nobody needs the packages of a runtime that is not used
+    module = importlib.import_module(f"lookalike.deploy.{_module(backend)}")
+    return module.open_folder(folder, threads, device)  # type: ignore[no-any-return]
+
+
+def _module(backend: str) -> str:
+    return "automatic_runtime" if backend == "auto" else f"{backend}_runtime"
+
+
+@dataclass(frozen=True)
+class GraphInput:
+    """What a graph takes: its name, and the shape and type of a batch; a free dimension is None."""
+
+    graph: Path
+    name: str
+    shape: tuple[int | None, ...]
+    kind: np.dtype[Any]
+
+    def check(self, batch: Batch) -> None:
+        """Raise UserError where a batch does not fit."""
+        fits = len(self.shape) == batch.ndim and all(
+            wanted in (None, given) for wanted, given in zip(self.shape, batch.shape, strict=True)
+        )
+        if not fits:
+            raise UserError(
+                f"{self.graph} takes pictures of {_spelled(self.shape[1:])}, but the preprocessing gives "
+                f"{_spelled(batch.shape[1:])}"
+            )
+        if batch.dtype != self.kind:
+            raise UserError(
+                f"{self.graph} takes pictures of {self.kind}, but the preprocessing gives {batch.dtype}"
+            )
 
 
 class OnnxRuntime:
-    """The graph of a model folder in onnxruntime, on the CPU."""
+    """The graph of a model folder in onnxruntime.
 
-    def __init__(self, graph: Path, threads: int | None = None) -> None:
+    threads: how many compute a batch; by default as many as OMP_NUM_THREADS says, or as there are cores.
+    """
+
+    def __init__(self, graph: Path, threads: int | None = None, device: str = "cpu") -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or _threads_asked_for()
+        options.intra_op_num_threads = threads or threads_asked_for() or 0
         options.log_severity_level = 3
+        providers = _providers(device, onnxruntime.get_available_providers())
         try:
-            self.session = onnxruntime.InferenceSession(
-                str(graph), options, providers=["CPUExecutionProvider"]
-            )
+            self.session = onnxruntime.InferenceSession(str(graph), options, providers=providers)
         except Exception as error:  # onnxruntime raises its own, undocumented types for a damaged file
             raise UserError(
                 f"{graph} cannot be read as an ONNX graph: {str(error).splitlines()[0]}"
             ) from None
+        self.reentrant = device == "cpu" and options.intra_op_num_threads == 1
         first = self.session.get_inputs()[0]
-        self.name, self.input, self.shape = str(graph), first.name, list(first.shape)
+        shape = tuple(each if isinstance(each, int) else None for each in first.shape)
+        self.input = GraphInput(graph, first.name, shape, np.dtype(_KINDS.get(first.type, np.float32)))
 
-    def __call__(self, batch: Floats) -> Floats:
-        fits = len(self.shape) == batch.ndim and all(
-            wanted == given
-            for wanted, given in zip(self.shape, batch.shape, strict=True)
-            if isinstance(wanted, int)
-        )
-        if not fits:
-            raise UserError(
-                f"{self.name} takes pictures of {_spelled(self.shape[1:])}, but the preprocessing gives "
-                f"{_spelled(batch.shape[1:])}"
-            )
-        (features,) = self.session.run(None, {self.input: batch})
+    def __call__(self, batch: Batch) -> Floats:
+        self.input.check(batch)
+        (features,) = self.session.run(None, {self.input.name: batch})
         return np.asarray(features, dtype=np.float32)
 
 
-def _threads_asked_for() -> int:
-    """`OMP_NUM_THREADS`, of which the first number counts (`4,2` is a form it may have).
+_KINDS: dict[str, type] = {"tensor(uint8)": np.uint8, "tensor(float16)": np.float16}
 
-    0, one a core, without it.
-    """
-    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    return int(first) if first.isdecimal() else 0
+
+def device_number(device: str) -> int | None:
+    """Which GPU `cuda` or `cuda:1` means, None for the CPU. Raises UserError for another word."""
+    name, _, number = device.partition(":")
+    if device == "cpu":
+        return None
+    if name not in ("cuda", "gpu") or (number and not number.isdecimal()):
+        raise UserError(f"unknown device '{device}' (known: cpu, cuda, cuda:1, …)")
+    return int(number or 0)
+
+
+def _providers(device: str, available: Sequence[str]) -> list[Any]:
+    number = device_number(device)
+    if number is None:
+        return ["CPUExecutionProvider"]
+    if "CUDAExecutionProvider" not in available:
+        raise UserError(
+            f"device '{device}': this onnxruntime computes on the CPU only; install onnxruntime-gpu in its "
+            "place, or use backend 'torch'"
+        )
+    return [("CUDAExecutionProvider", {"device_id": number}), "CPUExecutionProvider"]
 
 
 def _spelled(shape: Sequence[object]) -> str:
-    return "x".join(map(str, shape))
+    return "x".join("?" if each is None else str(each) for each in shape)

@@ -22,9 +22,10 @@ import pytest
 from safetensors.numpy import save_file
 
 from lookalike.core.errors import LookalikeError, UserError
+from lookalike.core.machine import cache_folder
 from lookalike.model import build_model, load_weights, to_reference_state
 from lookalike.model.weights import urls
-from lookalike.model.weights.downloads import cache_folder, cached_path, download
+from lookalike.model.weights.downloads import cached_path, download
 from lookalike.model.weights.sources import address_of, find_weights
 
 ARCH = {"Backbone": {"name": "Conv4", "width": 8, "depth": 2}}

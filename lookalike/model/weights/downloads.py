@@ -1,7 +1,7 @@
 """Fetching a file once: whole or absent, checked, resumed where a connection broke, one process at a time.
 
-Files are kept in `cache_folder()`. Beside each lies a record (`NAME.json`) with its address, size and
-sha256, so that a file that changes later, here or at its address, is noticed.
+Files are kept in `core.machine.cache_folder()`. Beside each lies a record (`NAME.json`) with its address,
+size and sha256, so that a file that changes later, here or at its address, is noticed.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 from lookalike.core.errors import LookalikeError, UserError
 from lookalike.core.files import sha256, write_json
 from lookalike.core.log import logger
+from lookalike.core.machine import cache_folder
 from lookalike.core.progress import track
 from lookalike.model.weights.pdparams import read_pdparams
 
@@ -32,13 +33,6 @@ _TIMEOUT = 30.0
 
 def is_url(source: str) -> bool:
     return source.startswith(("http://", "https://"))
-
-
-def cache_folder() -> Path:
-    """Where downloads are kept: LOOKALIKE_CACHE, or `lookalike` in XDG_CACHE_HOME or in `~/.cache`."""
-    if named := os.environ.get("LOOKALIKE_CACHE"):
-        return Path(named).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lookalike"
 
 
 def cached_path(url: str, folder: Path | None = None) -> Path:

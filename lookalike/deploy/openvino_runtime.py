@@ -1,0 +1,68 @@
+"""A model folder in OpenVINO, on the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from threading import local
+from typing import Any
+
+import numpy as np
+
+from lookalike.core.errors import UserError, missing_extra
+from lookalike.core.machine import available_threads
+from lookalike.deploy.model_folder import ModelFolder
+from lookalike.deploy.runtime import Batch, Floats, GraphInput, device_number
+
+
+class OpenVinoRuntime:
+    """A graph of ONNX in OpenVINO. May be called from several threads at once.
+
+    The arithmetic is float32, also on processors for which OpenVINO would choose bfloat16 by itself.
+    """
+
+    def __init__(self, graph: Path, threads: int | None = None) -> None:
+        try:
+            import openvino
+        except ImportError as error:
+            raise missing_extra("openvino", "openvino", "backend 'openvino'") from error
+        core = openvino.Core()
+        try:
+            model = core.read_model(graph)
+        except Exception as error:  # OpenVINO raises RuntimeError, and in some versions its own kinds
+            raise UserError(f"{graph} cannot be read by OpenVINO: {_first_line(error)}") from None
+        taken = model.inputs[0]
+        shape = tuple(None if each.is_dynamic else each.get_length() for each in taken.get_partial_shape())
+        self.input = GraphInput(
+            graph, taken.get_any_name(), shape, np.dtype(taken.get_element_type().to_dtype())
+        )
+        options = {
+            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_NUM_THREADS": threads or available_threads(),
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        self.compiled = core.compile_model(model, "CPU", options)
+        self.reentrant = options["INFERENCE_NUM_THREADS"] == 1
+        self._requests = local()
+
+    def __call__(self, batch: Batch) -> Floats:
+        self.input.check(batch)
+        features = self._request().infer({0: batch}, share_inputs=True)[0]
+        return np.array(features, dtype=np.float32)
+
+    def _request(self) -> Any:
+        """The request of this thread: one request serves one batch at a time."""
+        if not hasattr(self._requests, "request"):
+            self._requests.request = self.compiled.create_infer_request()
+        return self._requests.request
+
+
+def open_folder(folder: ModelFolder, threads: int | None, device: str) -> OpenVinoRuntime:
+    """What runs the graph of a model folder in OpenVINO; see `open_runtime`."""
+    if device_number(device) is not None:
+        raise UserError(f"device '{device}': backend 'openvino' computes on the CPU; use 'torch' or 'onnx'")
+    return OpenVinoRuntime(folder.graph_file, threads)
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
