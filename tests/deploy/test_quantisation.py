@@ -7,13 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from lookalike.core.errors import UserError
 from lookalike.deploy.quantisation import quantise_graph
+from lookalike.deploy.quantisation.bias import correct_biases, mean_inputs
+from lookalike.deploy.quantisation.graph import quantised
 from lookalike.deploy.quantisation.layers import prepared, prologue, tail, with_weights, work
-from lookalike.deploy.quantisation.ranges import Ranges
+from lookalike.deploy.quantisation.ranges import Ranges, measured_ranges
+from lookalike.deploy.quantisation.running import open_graph, run
 from lookalike.deploy.quantisation.search import layers_to_keep
 
 SIDE, WIDTH = 8, 16
@@ -73,23 +77,53 @@ def test_maps_are_integers_and_both_ends_are_float(tmp_path: Path) -> None:
     assert nodes["last"].input[1] == "w3"
 
 
-def test_seven_bits_are_exact_where_eight_overflow(tmp_path: Path) -> None:
-    """255 · 127 · 2 does not fit into 16 bits, 255 · 64 · 2 does: so no weight is above 64."""
-    quantise_graph(network(tmp_path), tmp_path / "int8.onnx", [pictures()])
-    held = [numpy_helper.to_array(each) for each in onnx.load(tmp_path / "int8.onnx").graph.initializer]
-    weights = [each for each in held if each.dtype == np.int8 and each.ndim == 4]
-    assert len(weights) == 2
-    for each in weights:
-        largest = np.abs(each.astype(int)).reshape(WIDTH, -1).max(axis=1)
-        assert ((largest >= 63) & (largest <= 64)).all(), "each channel has a scale of its own"
+def test_integers_are_exact_on_every_processor(tmp_path: Path) -> None:
+    """AVX2 without VNNI adds pairs of products in 16 bits: 255 · 127 · 2 does not fit, 255 · 64 · 2 does.
+
+    So weights have 7 bits, but those of depthwise layers, which are multiplied in 32 bits. All weights are
+    large and positive here, and so are all pictures: whatever can overflow does. What onnxruntime makes of
+    the pairs with integers is compared with the pairs as they stand, in float32.
+    """
+    model = onnx.load(network(tmp_path))
+    for held in model.graph.initializer:
+        if held.name in ("w1", "w2"):
+            held.CopyFrom(numpy_helper.from_array(np.full(held.dims, 0.1, np.float32), held.name))
+    onnx.save(model, tmp_path / "large.onnx")
+    given = np.abs(pictures())
+    quantise_graph(tmp_path / "large.onnx", tmp_path / "int8.onnx", [given], tolerance=1.0)
+    graph = onnx.load(tmp_path / "int8.onnx").graph
+    weights = [
+        numpy_helper.to_array(each) for each in graph.initializer if each.data_type == TensorProto.INT8
+    ]
+    assert [each.max() for each in weights if each.ndim == 4] == [64, 127]
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    slow = onnxruntime.InferenceSession(str(tmp_path / "int8.onnx"), options)
+    fast = onnxruntime.InferenceSession(str(tmp_path / "int8.onnx"))
+    (expected,), (found,) = (each.run(None, {"images": given}) for each in (slow, fast))
+    # two ways of rounding may take neighbouring steps of the 256, of which the mean over places has few
+    np.testing.assert_allclose(found, expected, atol=0.01 * np.abs(expected).max())
+
+
+def test_biases_make_up_for_rounded_weights(tmp_path: Path) -> None:
+    """The mean over pictures and places of what a layer gives is that of the float layer."""
+    model = prepared(network(tmp_path), tmp_path)
+    (tmp_path / "prepared.onnx").write_bytes(model.SerializeToString())
+    ranges = measured_ranges(tmp_path / "prepared.onnx", [pictures()], tmp_path).of("extreme")
+    made = quantised(model, ranges, ["scale", "flatten", "last"], 7)
+    expected = run(open_graph(model), pictures())[0].mean(axis=0)
+    before = run(open_graph(made), pictures())[0].mean(axis=0)
+    correct_biases(made, model, mean_inputs(model, [pictures()]))
+    after = run(open_graph(made), pictures())[0].mean(axis=0)
+    assert np.abs(after - expected).mean() < 0.7 * np.abs(before - expected).mean()
 
 
 def test_what_hurts_stays_in_float(tmp_path: Path) -> None:
     graph = network(tmp_path)
     rounded = quantise_graph(graph, tmp_path / "a.onnx", [pictures()], tolerance=1.0)
-    nearer = quantise_graph(graph, tmp_path / "b.onnx", [pictures()], tolerance=0.7 * rounded.mean_angle)
+    nearer = quantise_graph(graph, tmp_path / "b.onnx", [pictures()], tolerance=0.9 * rounded.mean_angle)
     assert len(nearer.kept_float) == nearer.int8_layers == 1
-    assert nearer.mean_angle <= 0.7 * rounded.mean_angle
+    assert nearer.mean_angle <= 0.9 * rounded.mean_angle
     (line,) = [line for line in nearer.lines() if "stays in float" in line]
     assert next(iter(nearer.kept_float)) in line
 

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from lookalike.deploy.quantisation.layers import QUANTISED
+from lookalike.deploy.quantisation.layers import QUANTISED, shapes_of
 
 WeightBits = Literal[7, 8]
 
@@ -18,9 +18,15 @@ def quantised(model: Any, ranges: Any, kept_float: Iterable[str], weight_bits: W
     VNNI compute exactly: they add pairs of products in 16 bits, 255 · 127 · 2 is more than fits, 255 · 64 · 2
     is not.
     """
+    shapes = shapes_of(model)
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
+    depthwise = {
+        node.input[1]: [{"axis": 0, "reduce_range": False}]
+        for node in model.graph.node
+        if node.op_type == "Conv" and shapes[node.input[1]][1] == 1 and shapes[node.input[0]][1] > 1
+    }
     quantiser = QDQQuantizer(
         copy.deepcopy(model),
         per_channel=True,
@@ -31,7 +37,7 @@ def quantised(model: Any, ranges: Any, kept_float: Iterable[str], weight_bits: W
         nodes_to_quantize=[],
         nodes_to_exclude=list(kept_float),
         op_types_to_quantize=list(QUANTISED),
-        extra_options={},
+        extra_options={"TensorQuantOverrides": depthwise} if weight_bits == 7 else {},
     )
     made = quantiser.quantize_model()
     _ask_for_shapes_of_floats(made)

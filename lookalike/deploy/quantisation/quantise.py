@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from lookalike.core.errors import UserError, missing_extra
 from lookalike.core.files import atomic_file
 from lookalike.core.log import logger
-from lookalike.core.machine import threads_asked_for
+from lookalike.deploy.quantisation.bias import correct_biases, mean_inputs
 from lookalike.deploy.quantisation.graph import WeightBits, quantised
 from lookalike.deploy.quantisation.layers import prepared, prologue, tail, with_weights
 from lookalike.deploy.quantisation.ranges import Kind, measured_ranges
+from lookalike.deploy.quantisation.running import open_graph, run
 from lookalike.deploy.quantisation.search import layers_to_keep
 
 Pictures = NDArray[Any]
@@ -110,10 +111,13 @@ def quantise_graph(
         layers = [each for each in with_weights(model) if each not in always_float]
         (folder / "prepared.onnx").write_bytes(model.SerializeToString())
         ranges = measured_ranges(folder / "prepared.onnx", calibration, folder)
+        means = mean_inputs(model, calibration)
         expected = _features(model, held_out)
 
         def made(kind: Kind, kept: Sequence[str]) -> Any:
-            return quantised(model, ranges.of(kind), [*always_float, *kept], weight_bits)
+            whole = quantised(model, ranges.of(kind), [*always_float, *kept], weight_bits)
+            correct_biases(whole, model, means)
+            return whole
 
         def angles(kind: Kind, kept: Sequence[str], count: int | None = None) -> NDArray[np.float64]:
             return _angles(_features(made(kind, kept), held_out[:count]), expected[:count])
@@ -170,17 +174,9 @@ def _divided(batches: Iterable[Pictures]) -> tuple[list[Pictures], Pictures]:
 
 
 def _features(model: Any, pictures: Pictures) -> NDArray[np.float32]:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = threads_asked_for()
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    (name,) = [each.name for each in session.get_inputs()]
+    session = open_graph(model)
     starts = range(0, len(pictures), GROUP)
-    return np.concatenate([session.run(None, {name: pictures[at : at + GROUP]})[0] for at in starts])
+    return np.concatenate([run(session, pictures[at : at + GROUP])[0] for at in starts])
 
 
 def _angles(found: NDArray[np.float32], expected: NDArray[np.float32]) -> NDArray[np.float64]:
