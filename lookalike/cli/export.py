@@ -22,6 +22,12 @@ class Input(str, Enum):
     uint8 = "uint8"
 
 
+class Runtime(str, Enum):
+    """What runs a graph beside onnxruntime."""
+
+    openvino = "openvino"
+
+
 class Quantize(str, Enum):
     """What to round to."""
 
@@ -44,6 +50,9 @@ def export(
         typer.Option(help="Compute in 8 bits, whose ranges are measured on training pictures."),
     ] = None,
     calibration: Annotated[int, typer.Option(min=8, help="How many of them.")] = 256,
+    runtime: Annotated[
+        list[Runtime], typer.Option(help="A further runtime that the folder is to work in. May be repeated.")
+    ] = [],
     sample: Annotated[
         int, typer.Option(min=2, help="Pictures of the evaluation set that all runtimes are tried on.")
     ] = 64,
@@ -59,6 +68,7 @@ def export(
         sample=sample,
         quantize=quantize is not None,
         calibration=calibration,
+        runtimes=[each.value for each in runtime],
     )
     result = run(recipe, options=options)
     text = f"{result.folder}: {result.size} {result.unit} a picture, {result.precision}"

@@ -62,7 +62,7 @@ class ExportOptions:
 
     input: what the graph takes. program: write `model.pt2` too. sample: how many pictures of the evaluation
         set the folder is tried on. quantize: compute in 8 bits, whose ranges are measured on `calibration`
-        training pictures.
+        training pictures. runtimes: further ones that the folder is to work in (`openvino`).
     """
 
     input: InputKind = "float32_nchw"
@@ -70,6 +70,7 @@ class ExportOptions:
     sample: int = 64
     quantize: bool = False
     calibration: int = 256
+    runtimes: Sequence[str] = ()
 
 
 @dataclass
@@ -213,7 +214,8 @@ def export_model(
             written.notes["8 bits"] = [f"- {line}" for line in report.lines()]
             limit = LIMITS["int8"]
         pictures = trial_pictures(recipe, prepare, options.sample, noise)
-        parity = prove(written, encoder(taken), pictures, limit, f"{folder} was left as it was")
+        consequence = f"{folder} was left as it was"
+        parity = prove(written, encoder(taken), pictures, limit, consequence, options.runtimes)
         written.parity = parity.to_json()
         written.seal()
         written.write()

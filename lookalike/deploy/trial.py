@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from lookalike.deploy.architecture import load_torch
 from lookalike.deploy.model_folder import PROGRAM, InputKind, ModelFolder
 from lookalike.deploy.parity import LIMITS, Encode, Limit, Parity, Pictures, compare
 from lookalike.deploy.provenance import data_of
-from lookalike.deploy.runtime import OnnxRuntime
+from lookalike.deploy.runtime import OnnxRuntime, open_runtime
 from lookalike.deploy.samples import evaluation_sample
 from lookalike.evaluation.recipe_sets import evaluation_blocks
 from lookalike.images import Preprocess
@@ -59,13 +59,22 @@ def trial_pictures(
     return Pictures.of_records(sample, prepare, lists)
 
 
-def prove(written: ModelFolder, model: Encode, pictures: Pictures, limit: Limit, consequence: str) -> Parity:
+def prove(
+    written: ModelFolder,
+    model: Encode,
+    pictures: Pictures,
+    limit: Limit,
+    consequence: str,
+    further: Sequence[str] = (),
+) -> Parity:
     """Compare the runtimes of a folder with the module that it was written of.
 
-    `limit` is that of the graph; what PyTorch loads is to be the same but for rounding. Raises LookalikeError
-    for the first that is not within.
+    `limit` is that of the graph, in onnxruntime and in `further` runtimes; what PyTorch loads is to be the
+    same but for rounding. Raises LookalikeError, which ends in the `consequence`, for the first that is not
+    within.
     """
     runtimes: dict[str, Encode] = {"onnxruntime": OnnxRuntime(written.graph_file)}
+    runtimes |= {name: open_runtime(written, name) for name in further}
     runtimes["torch"] = encoder(load_torch(written))
     if (written.path / PROGRAM).is_file():
         # this process wrote it a moment ago: what it unpickles is our own

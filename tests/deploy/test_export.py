@@ -386,3 +386,15 @@ def test_a_program_of_torch_export_holds_no_pickle_and_nothing_of_this_machine(
             assert str(Path(export_module.__file__).parent).encode() not in content
             if name.endswith("_config.json"):
                 assert b'"use_pickle": true' not in content
+
+
+def test_a_further_runtime_is_tried_too(
+    pictures: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    take_graph_of(trained, monkeypatch)
+    recipe = Recipe.from_dict(values_of(pictures, tmp_path, trained / "RecModel" / "best_model"))
+    result = export(recipe, options=ExportOptions(sample=6, runtimes=["openvino"]))
+    names = [each["runtime"] for each in result.parity["runtimes"]]
+    assert names == ["onnxruntime", "openvino", "torch"]
+    assert result.parity["runtimes"][1]["largest_angle"] < 1e-6
