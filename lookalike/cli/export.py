@@ -28,6 +28,14 @@ class Runtime(str, Enum):
     openvino = "openvino"
 
 
+class Precision(str, Enum):
+    """What weights are held in."""
+
+    fp32 = "fp32"
+    fp16 = "fp16"
+    bf16 = "bf16"
+
+
 class Quantize(str, Enum):
     """What to round to."""
 
@@ -50,6 +58,12 @@ def export(
         typer.Option(help="Compute in 8 bits, whose ranges are measured on training pictures."),
     ] = None,
     calibration: Annotated[int, typer.Option(min=8, help="How many of them.")] = 256,
+    precision: Annotated[
+        Precision, typer.Option(help="What the weights in the graph are held in; arithmetic is in float32.")
+    ] = Precision.fp32,
+    dim: Annotated[
+        int | None, typer.Option("--dim", min=1, help="Reduce features to so many numbers (PCA).")
+    ] = None,
     runtime: Annotated[
         list[Runtime], typer.Option(help="A further runtime that the folder is to work in. May be repeated.")
     ] = [],
@@ -68,6 +82,8 @@ def export(
         sample=sample,
         quantize=quantize is not None,
         calibration=calibration,
+        precision=precision.value,
+        size=dim,
         runtimes=[each.value for each in runtime],
     )
     result = run(recipe, options=options)

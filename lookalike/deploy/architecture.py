@@ -36,6 +36,8 @@ from lookalike.recipe import Recipe
 from lookalike.recipe.tree import plain
 
 _OF_ARCH = ("name", "Backbone", "BackboneStopLayer", "Neck", "head_feature_from")
+_REDUCTION = "reduction"
+"""The key of the weights that make fewer numbers of a feature."""
 _OF_TRAINING = (*PRETRAINED_OPTIONS, "freeze_before", "freeze_befor")
 
 
@@ -79,6 +81,8 @@ def write_weights(module: Deployed, file: Path) -> None:
     """Write the weights of an exported module."""
     # safetensors refuses tensors that share memory or are not contiguous
     state = {name: value.contiguous().clone() for name, value in module.model.state_dict().items()}
+    if module.reduction is not None:
+        state[_REDUCTION] = module.reduction
     save_file(state, file, metadata_of(module.model))
 
 
@@ -105,7 +109,9 @@ def load_torch(folder: str | Path | ModelFolder) -> nn.Module:
         raise UserError(f"{opened.path / MANIFEST}: {error}") from None
     module = Deployed(model.eval(), opened.output, described.softmax, opened.normalized).eval()
     try:
-        module.model.load_state_dict(load_file(file))
+        state = load_file(file)
+        module.reduction = state.pop(_REDUCTION, None)
+        module.model.load_state_dict(state)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{file}: is not a safetensors file, or is broken ({error})") from None
     except RuntimeError as error:

@@ -19,7 +19,8 @@ class Deployed(nn.Module):
     """What is exported, for pictures (N, C, H, W) as the preprocessing gives them.
 
     The output `key` of a model; softmax where `Arch.infer_add_softmax` is true; L2 normalisation at the end
-    of a feature where `Global.feature_normalize` is true. The heads that no output needs are dropped from
+    of a feature where `Global.feature_normalize` is true. `reduction` (d, D), where it is not None, makes d
+    numbers of D before that. The heads that no output needs are dropped from
     the model, and branches are joined where they can be, in place.
     """
 
@@ -29,11 +30,15 @@ class Deployed(nn.Module):
             model.head = None
         model.fuse()
         self.model, self.key, self.softmax, self.normalize = model, key, softmax, normalize
+        self.reduction: Tensor | None
+        self.register_buffer("reduction", None)
 
     def forward(self, images: Tensor) -> Tensor:
         output = self.model.embed(images, self.key)
         if self.softmax:
             output = output.softmax(dim=1)
+        if self.reduction is not None:
+            output = nn.functional.linear(output, self.reduction)
         if self.normalize:
             output = nn.functional.normalize(output, dim=1)
         return output

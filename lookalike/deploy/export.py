@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 import torch
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from lookalike.core.errors import UserError
 from lookalike.core.files import atomic_folder
 from lookalike.core.log import logger
 from lookalike.deploy.architecture import Architecture, write_weights
+from lookalike.deploy.conversion import figures_of_sizes, learned_reduction, to_8_bits, to_16_bits
 from lookalike.deploy.deployed import Deployed, FromPixels, deployed_module, output_key, taking
 from lookalike.deploy.graph import write_graph, write_program
 from lookalike.deploy.integer import make_integer
@@ -28,18 +29,14 @@ from lookalike.deploy.model_folder import (
     InputKind,
     ModelFolder,
 )
-from lookalike.deploy.parity import LIMITS, Limit, Pictures, angles
+from lookalike.deploy.parity import LIMITS, Limit, angles
 from lookalike.deploy.preprocessing import recipe_preprocess
 from lookalike.deploy.provenance import Provenance
-from lookalike.deploy.samples import training_sample
 from lookalike.deploy.thresholds import THRESHOLDS
 from lookalike.deploy.trial import encoder, noise_batch, prove, trial_pictures
 from lookalike.model import RecModel, build_rec_model, load_weights
 from lookalike.model.slim.quantisation import without_rounding
 from lookalike.recipe import Recipe, require_paths, warn_where_trained_otherwise
-
-if TYPE_CHECKING:
-    from lookalike.deploy.quantisation import QuantisationReport
 
 INTEGER_PARITY = 0.05
 """Largest 1 - cosine allowed between the features of an int8 graph and those of the PyTorch model that rounds
@@ -62,7 +59,8 @@ class ExportOptions:
 
     input: what the graph takes. program: write `model.pt2` too. sample: how many pictures of the evaluation
         set the folder is tried on. quantize: compute in 8 bits, whose ranges are measured on `calibration`
-        training pictures. runtimes: further ones that the folder is to work in (`openvino`).
+        training pictures. precision: that of the weights in the graph. size: reduce features to so many
+        numbers. runtimes: further ones that the folder is to work in (`openvino`).
     """
 
     input: InputKind = "float32_nchw"
@@ -70,7 +68,14 @@ class ExportOptions:
     sample: int = 64
     quantize: bool = False
     calibration: int = 256
+    precision: Literal["fp32", "fp16", "bf16"] = "fp32"
+    size: int | None = None
     runtimes: Sequence[str] = ()
+
+    @property
+    def converts(self) -> bool:
+        """Whether the features are not those of the model as it was scored."""
+        return self.quantize or self.precision != "fp32" or self.size is not None
 
 
 @dataclass
@@ -179,13 +184,25 @@ def export_model(
     taken = taking(module, options.input, preprocess).eval()
     noise = noise_batch(preprocess, shape, options.input)
     example = torch.from_numpy(noise[:2])
-    size = int(encoder(taken)(noise[:1]).shape[1])
     prepare = preprocess.split().pixels if options.input == "uint8_nhwc" else preprocess
+    pictures = trial_pictures(recipe, prepare, options.sample, noise)
+    full = int(encoder(taken)(noise[:1]).shape[1])
+    notes = {}
+    if options.size is not None:
+        _check_reduction(recipe, module, options.size, full)
+        whole = learned_reduction(recipe, encoder(taken), prepare, full, module.normalize)
+        notes["Size"] = figures_of_sizes(whole, options.size, encoder(taken), pictures)
+        module.reduction = torch.from_numpy(whole.to(options.size).projection).float().contiguous()
+    size = options.size or full
     exported, limit = _to_precision(taken, module, noise, str(weights or recipe.name))
-    if options.quantize and exported is not taken:
-        raise UserError(f"{recipe.name}: its graph is in 8 bits without --quantize: it was trained to round")
+    if exported is not taken and (options.quantize or options.precision != "fp32"):
+        raise UserError(f"{recipe.name}: its graph is in 8 bits as it is, since it was trained to round")
+    if options.quantize and options.precision != "fp32":
+        raise UserError("--quantize int8 and --precision say two things about the same weights: give one")
     facts = Provenance.of(recipe, weights)
-    metrics = metrics or facts.metrics
+    metrics, data = metrics or facts.metrics, facts.metrics_data
+    if options.converts:
+        data = {**data, "model": f"in float32, with features of {full} numbers: not this graph"}
     with atomic_folder(folder) as part:
         write_weights(module, part / WEIGHTS)
         write_graph(exported, example, part / GRAPH)
@@ -206,14 +223,14 @@ def export_model(
             license=recipe.global_.license,
             made_from=facts.made_from,
             metrics=metrics,
-            metrics_data=facts.metrics_data if metrics else {},
+            metrics_data=data if metrics else {},
+            notes=notes,
         )
         if options.quantize:
-            report = quantise(recipe, written.graph_file, prepare, options.calibration)
-            written.precision, written.quantisation = "int8", asdict(report)
-            written.notes["8 bits"] = [f"- {line}" for line in report.lines()]
-            limit = LIMITS["int8"]
-        pictures = trial_pictures(recipe, prepare, options.sample, noise)
+            to_8_bits(written, recipe, prepare, options.calibration)
+        elif options.precision != "fp32":
+            to_16_bits(written, options.precision)
+        limit = limit if exported is not taken else LIMITS[written.precision]
         consequence = f"{folder} was left as it was"
         parity = prove(written, encoder(taken), pictures, limit, consequence, options.runtimes)
         written.parity = parity.to_json()
@@ -231,18 +248,13 @@ def export_model(
     )
 
 
-def quantise(
-    recipe: Recipe, graph: Path, prepare: Callable[[str], NDArray[Any]], count: int
-) -> QuantisationReport:
-    """Write a graph anew in 8 bits, whose ranges are those of `count` training pictures.
-
-    They are prepared as those of the evaluation, and neither the ranges nor the layers that stay in float are
-    chosen on pictures that figures are told of.
-    """
-    from lookalike.deploy.quantisation import quantise_graph
-
-    records = training_sample(recipe, count)
-    return quantise_graph(graph, graph, Pictures.of_records(records, prepare, records.origin).batches())
+def _check_reduction(recipe: Recipe, module: Deployed, size: int, full: int) -> None:
+    if recipe.global_.feature_binarize is not None or module.key == "logits" or module.softmax:
+        raise UserError(
+            f"{recipe.name}: --dim reduces features that are compared by inner product, no others"
+        )
+    if not 1 <= size < full:
+        raise UserError(f"--dim {size}: the features have {full} numbers, so it must be 1 … {full - 1}")
 
 
 def _to_precision(

@@ -184,22 +184,23 @@ def _searched(
         return None, None
     vectors = features if code is None else code(features)
     nearest = _nearest(features if code is None else 2 * vectors.astype(np.float32) - 1)
+    return nearest, recall_at_1(vectors, records, binary=code is not None)
+
+
+def recall_at_1(vectors: NDArray[Any], records: Records, binary: bool = False) -> float | None:
+    """Recall of a list that is query and gallery, by the rules of evaluation; None where there is nothing to
+    find.
+    """
     _, counts = np.unique(records.labels, return_counts=True)
     if counts.max() < 2:
-        return nearest, None
+        return None
     table = FeatureSet(
-        vectors,
-        records.labels,
-        records.cameras,
-        np.arange(len(vectors)),
-        list(records.paths),
-        binary=code is not None,
+        vectors, records.labels, records.cameras, np.arange(len(vectors)), list(records.paths), binary=binary
     )
     try:
-        found = score_features(table, None, metrics_named(["recall@1"]))
+        return float(score_features(table, None, metrics_named(["recall@1"])).metrics["recall1"])
     except UserError:  # all pairs of a class are of one camera
-        return nearest, None
-    return nearest, float(found.metrics["recall1"])
+        return None
 
 
 def _nearest(vectors: NDArray[np.float32]) -> NDArray[np.int64]:
