@@ -64,28 +64,29 @@ def correct_biases(made: Any, model: Any, means: Means) -> None:
 
     weights = {each.name: each for each in model.graph.initializer}
     held = {each.name: each for each in made.graph.initializer}
-    producers = {name: node for node in made.graph.node for name in node.output}
+    pairs = {
+        name: node.input[:2]
+        for node in made.graph.node
+        if node.op_type == "DequantizeLinear" and node.input[0] in held
+        for name in node.output
+    }
     sources = {node.name: node for node in model.graph.node}
     shapes = shapes_of(model)
     for node in made.graph.node:
-        inputs = [producers.get(name) for name in node.input[1:3]]
-        if (
-            node.name not in means
-            or len(inputs) < 2
-            or any(
-                each is None or each.op_type != "DequantizeLinear" or each.input[0] not in held
-                for each in inputs
-            )
-        ):
-            continue
-        weight, scale = (numpy_helper.to_array(held[name]).astype(np.float64) for name in inputs[0].input[:2])
+        if node.name not in means or len(node.input) < 3 or not set(node.input[1:3]) <= pairs.keys():
+            continue  # it stays in float, or has no bias
+        weight, scale, bias, step = (
+            numpy_helper.to_array(held[name]).astype(np.float64)
+            for each in node.input[1:3]
+            for name in pairs[each]
+        )
         exact = numpy_helper.to_array(weights[sources[node.name].input[1]])
         places = exact.shape[1:]
         error = (weight * scale.reshape(-1, *[1] * len(places)) - exact).sum(axis=tuple(range(2, exact.ndim)))
         groups = shapes[sources[node.name].input[0]][1] // places[0]
         read = means[node.name].reshape(groups, places[0]).repeat(len(exact) // groups, axis=0)
         shift = (error * read).sum(axis=1)
-        bias, step = (numpy_helper.to_array(held[name]) for name in inputs[1].input[:2])
         limits = np.iinfo(np.int32)
-        moved = np.clip(np.rint(bias - shift / step.astype(np.float64)), limits.min, limits.max)
-        held[inputs[1].input[0]].CopyFrom(numpy_helper.from_array(moved.astype(np.int32), inputs[1].input[0]))
+        moved = np.clip(np.rint(bias - shift / step), limits.min, limits.max).astype(np.int32)
+        name = pairs[node.input[2]][0]
+        held[name].CopyFrom(numpy_helper.from_array(moved, name))

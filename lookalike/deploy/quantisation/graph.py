@@ -16,12 +16,12 @@ def quantised(model: Any, ranges: Any, kept_float: Iterable[str], weight_bits: W
 
     Weights have a scale for each channel. Seven bits of weights are what processors with AVX2 and without
     VNNI compute exactly: they add pairs of products in 16 bits, 255 · 127 · 2 is more than fits, 255 · 64 · 2
-    is not.
+    is not. Depthwise layers have kernels of their own, which add in 32 bits: their weights always have 8.
     """
-    shapes = shapes_of(model)
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
+    shapes = shapes_of(model)
     depthwise = {
         node.input[1]: [{"axis": 0, "reduce_range": False}]
         for node in model.graph.node

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -43,14 +43,7 @@ class Ranges:
 
 def measured_ranges(model: Path, batches: Iterable[NDArray[np.float32]], folder: Path) -> Ranges:
     """Run a graph over batches of pictures and note the ranges; `folder` is for a half-way graph."""
-    from onnxruntime.quantization.calibrate import CalibrationDataReader, MinMaxCalibrater
-
-    class One(CalibrationDataReader):
-        def __init__(self, values: dict[str, NDArray[np.float32]]) -> None:
-            self.values: Iterator[Any] = iter([values])
-
-        def get_next(self) -> Any:
-            return next(self.values, None)
+    from onnxruntime.quantization.calibrate import MinMaxCalibrater
 
     calibrator = MinMaxCalibrater(model, QUANTISED, os.fspath(folder / "watched.onnx"))
     calibrator.augment_graph()
@@ -60,9 +53,19 @@ def measured_ranges(model: Path, batches: Iterable[NDArray[np.float32]], folder:
     highs: dict[str, list[Any]] = {}
     for batch in batches:
         calibrator.calibrate_tensors_range = None
-        calibrator.collect_data(One({name: batch}))
+        calibrator.collect_data(_OneBatch({name: batch}))
         for tensor, data in calibrator.compute_data().items():
             low, high = data.range_value
             lows.setdefault(tensor, []).append(np.min(low))
             highs.setdefault(tensor, []).append(np.max(high))
     return Ranges({k: np.array(v) for k, v in lows.items()}, {k: np.array(v) for k, v in highs.items()})
+
+
+class _OneBatch:
+    """What a calibrator reads from."""
+
+    def __init__(self, values: dict[str, NDArray[np.float32]]) -> None:
+        self.values = iter([values])
+
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        return next(self.values, None)
