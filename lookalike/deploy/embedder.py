@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Sequence, Sized
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.core.errors import BrokenImage, UserError
+from lookalike.core.errors import UserError
 from lookalike.core.progress import track
 from lookalike.deploy.model_folder import ModelFolder
-from lookalike.deploy.runtime import Floats, OnnxRuntime, Runtime
+from lookalike.deploy.pipeline import OnBroken, Pipeline, Positions, default_workers
+from lookalike.deploy.runtime import Batch, Floats, Runtime, open_runtime
+from lookalike.deploy.sources import Source, as_picture, each_source, is_one
 from lookalike.deploy.thresholds import Thresholds
 from lookalike.images import Preprocess
+from lookalike.images.preprocess import placed
+from lookalike.images.split import Pixels
 
 Binarise = Literal["round", "sign"]
 
@@ -27,19 +30,35 @@ class Embedder:
         model = Embedder("inference")
         vectors = model.encode(["a.jpg", pil_image, array])     # (3, 512) float32
 
-    A picture is a path, bytes of a file, a Pillow image or an RGB array (H, W, 3) of uint8.
+    A picture is a path or `file://` URL, bytes of a file, a Pillow image, an array (H, W, 3) of RGB in uint8
+    (or (H, W) grey, (H, W, 4) RGBA; uint16 as well), or a torch tensor (C, H, W) of uint8 or of floats
+    between 0 and 1. Transparency is laid on white.
+
+    backend: what runs the model: `onnx`, `openvino`, `torch`, or `auto`, the fastest that is installed.
+    device: `cpu`, `cuda`, `cuda:1`. threads: how many compute a batch, by default as many as
+    `OMP_NUM_THREADS` says, or as there are cores.
     """
 
     folder: ModelFolder | None = None
     """The model folder, where the vectors come from one."""
+    geometry: Pixels | None = None
+    """The part of the preprocessing that comes before a graph which normalises pixels itself."""
     _unverified: ModelFolder | None = None
 
-    def __init__(self, folder: str | Path, *, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        backend: str = "auto",
+        device: str = "cpu",
+        threads: int | None = None,
+    ) -> None:
         opened = ModelFolder.open(folder)
         self._set(
-            OnnxRuntime(opened.graph_file, threads), opened.preprocessing(), opened.size, opened.binarize,
-            opened.fingerprint, str(folder),
+            open_runtime(opened, backend, threads, device), opened.preprocessing(), opened.size,
+            opened.binarize, opened.fingerprint, str(folder),
         )  # fmt: skip
+        if opened.input == "uint8_nhwc":
+            self.geometry = self.preprocess.split().pixels
         self.folder = self._unverified = opened
 
     @classmethod
@@ -115,80 +134,76 @@ class Embedder:
 
     def encode(
         self,
-        pictures: Iterable[Any],
+        pictures: Iterable[Source],
         *,
         batch_size: int = 32,
-        workers: int = 2,
+        workers: int | None = None,
         progress: bool = False,
-        on_broken: Callable[[int, BrokenImage], None] | None = None,
+        on_broken: OnBroken | None = None,
     ) -> NDArray[Any]:
         """Vectors of pictures, (N, size) float32; of a binary model (N, size / 8) uint8, eight bits a byte.
 
-        A broken picture raises BrokenImage; with `on_broken` it is told there, by its position, and left out
-        of the result. Raises UserError where a vector is not finite.
+        pictures: one, several, or an iterator of any length, of which only the vectors are held.
+        workers: threads that read pictures, by default as many as there are cores.
+        on_broken: is told of each broken picture, by its position, which is left out of the result; by
+            default it raises BrokenImage.
+
+        Raises UserError for what is no picture, and where a vector is not finite.
         """
-        listed = [pictures] if _is_one(pictures) else list(pictures)
-        parts: list[NDArray[Any]] = []
-        batches = self._batches(listed, batch_size, workers, on_broken)
-        shown = (
-            track(batches, "embed", total=-(-len(listed) // batch_size), unit="batches")
-            if progress
-            else batches
-        )
-        for batch in shown:
-            if len(batch):
-                parts.append(self._finish(self.runtime(batch)))
+        total = 1 if is_one(pictures) else len(pictures) if isinstance(pictures, Sized) else None
+        listed = each_source(pictures)
+        shown = track(listed, "embed", total=total, unit="pictures") if progress else listed
+        parts = [
+            vectors for _, vectors in self.stream(shown, batch_size, workers=workers, on_broken=on_broken)
+        ]
         width = -(-self.size // 8) if self.binarize else self.size
         if not parts:
             return np.zeros((0, width), np.uint8 if self.binarize else np.float32)
         return np.concatenate(parts)
 
-    def _batches(
+    def stream(
         self,
-        pictures: Sequence[Any],
-        batch_size: int,
-        workers: int,
-        on_broken: Callable[[int, BrokenImage], None] | None,
-    ) -> Iterator[Floats]:
-        def read(picture: Any) -> Floats | BrokenImage:
-            try:
-                return np.asarray(self.preprocess(picture), dtype=np.float32)
-            except BrokenImage as error:
-                return error
+        sources: Iterable[Source],
+        batch_size: int = 32,
+        workers: int | None = None,
+        on_broken: OnBroken | None = None,
+    ) -> Generator[tuple[Positions, NDArray[Any]], None, None]:
+        """Positions of pictures and their vectors, batch by batch and in order, in bounded memory.
 
-        with ThreadPoolExecutor(max_workers=max(workers, 1)) as pool:
-            waiting: list[Any] = []
+        Sources are as for `encode`; they are taken a few batches ahead, and an array among them must not be
+        written to before its vector is there. A callable without arguments gives its picture in the thread
+        that reads it, and a BrokenImage that it raises counts as a broken picture. A batch is `batch_size`
+        consecutive pictures without the broken ones. Closing the generator ends its threads.
+        """
+        geometry = self.geometry
 
-            def submit(start: int) -> None:
-                # the next batch is read while this one is computed, and no more than that is held
-                for picture in pictures[start : start + batch_size]:
-                    waiting.append(pool.submit(read, picture))
+        def read(source: Source, out: NDArray[Any] | None) -> NDArray[Any]:
+            picture = as_picture(source)
+            if geometry is None:
+                return self.preprocess(picture, out)
+            return placed(geometry(picture), out, np.uint8)
 
-            submit(0)
-            for start in range(0, len(pictures), batch_size):
-                current, waiting[:] = list(waiting), []
-                submit(start + batch_size)
-                good: list[Floats] = []
-                for offset, future in enumerate(current):
-                    result = future.result()
-                    if not isinstance(result, BrokenImage):
-                        good.append(result)
-                    elif on_broken is None:
-                        raise result
-                    else:
-                        on_broken(start + offset, result)
-                yield self._stacked(good) if good else np.zeros((0,), np.float32)
+        pipeline = Pipeline(
+            read,
+            self._vectors,
+            self._shape(),
+            np.float32 if geometry is None else np.uint8,
+            self.name,
+            batch_size,
+            default_workers() if workers is None else workers,
+            getattr(self.runtime, "reentrant", False),
+        )
+        return pipeline.run(sources, on_broken)
 
-    def _stacked(self, pictures: list[Floats]) -> Floats:
-        shapes = {each.shape for each in pictures}
-        if len(shapes) > 1:
-            told = " and ".join("x".join(map(str, shape)) for shape in sorted(shapes)[:2])
-            raise UserError(
-                f"{self.name}: its preprocessing gives pictures of different sizes ({told}), "
-                "which do not make a batch; "
-                "it needs a resize or a crop to a fixed size"
-            )
-        return np.stack(pictures)
+    def _shape(self) -> tuple[int, ...] | None:
+        """Of a picture as the runtime takes it, None where that depends on the picture."""
+        if self.geometry is None:
+            return self.preprocess.image_shape
+        shape = self.geometry.image_shape
+        return shape and (*shape[1:], shape[0])
+
+    def _vectors(self, batch: Batch) -> NDArray[Any]:
+        return self._finish(self.runtime(batch))
 
     def _finish(self, features: Floats) -> NDArray[Any]:
         if not np.isfinite(features).all():
@@ -199,11 +214,3 @@ class Embedder:
             return features
         threshold = 0.5 if self.binarize == "round" else 0.0
         return np.packbits(features > threshold, axis=1)
-
-
-def _is_one(pictures: Any) -> bool:
-    """Whether this is one picture rather than several; an array of four dimensions is several."""
-    if isinstance(pictures, np.ndarray):
-        return pictures.ndim < 4
-    # a Pillow image is known by its methods: Pillow need not be imported for that
-    return isinstance(pictures, (str, Path, bytes)) or hasattr(pictures, "getexif")

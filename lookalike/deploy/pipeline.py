@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -73,7 +73,7 @@ class Pipeline:
 
     def run(
         self, sources: Iterable[Source], on_broken: OnBroken | None
-    ) -> Iterator[tuple[Positions, NDArray[Any]]]:
+    ) -> Generator[tuple[Positions, NDArray[Any]], None, None]:
         """Positions of pictures and their results, batch by batch and in order.
 
         Sources are taken as they are needed, a few batches ahead. Raises the first BrokenImage where

@@ -33,7 +33,8 @@ def is_one(sources: Any) -> bool:
 
 def each_source(sources: Iterable[Source]) -> Iterator[Source]:
     """Pictures one by one; an array (N, H, W, 3) or tensor (N, C, H, W) among them is N pictures."""
-    for source in [sources] if is_one(sources) else sources:
+    several: Iterable[Any] = [sources] if is_one(sources) else sources
+    for source in several:
         if (isinstance(source, np.ndarray) or _is_tensor(source)) and source.ndim == 4:
             yield from source
         else:
@@ -49,7 +50,9 @@ def as_picture(source: Source) -> Any:
         source = source()
     if isinstance(source, str):
         return _local(source)
-    if isinstance(source, (os.PathLike, bytes, bytearray, memoryview)):
+    if isinstance(source, os.PathLike):
+        return os.fsdecode(source)
+    if isinstance(source, (bytes, bytearray, memoryview)):
         return source
     if _is_tensor(source):
         return _from_tensor(source)

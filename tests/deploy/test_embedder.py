@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from lookalike import Embedder, Recipe
 from lookalike.core.errors import BrokenImage, UserError
 from lookalike.deploy.runtime import OnnxRuntime
-from lookalike.images import Preprocess
+from lookalike.images import Preprocess, decode_image
 from lookalike.training import evaluate
 from tests.tiny import recipe_values
 
@@ -49,6 +51,49 @@ def test_order_and_batches_do_not_matter(model: Embedder, some: list[Path]) -> N
 
 def test_nothing_gives_nothing(model: Embedder) -> None:
     assert model.encode([]).shape == (0, 16)
+
+
+def test_a_generator_of_anything(model: Embedder, some: list[Path]) -> None:
+    """Paths, stacks of pictures, tensors and what gives a picture, mixed, none of which is held."""
+    arrays = [decode_image(path) for path in some]
+    tensors = torch.from_numpy(np.stack(arrays[4:6]).transpose(0, 3, 1, 2))
+
+    def pictures() -> Iterator[Any]:
+        yield some[0].as_uri()
+        yield some[1].read_bytes()
+        yield np.stack(arrays[2:4])
+        yield tensors.float() / 255
+        yield lambda: some[6]
+        yield Image.open(some[7])
+
+    whole = model.encode(some)
+    np.testing.assert_allclose(model.encode(pictures()), whole, atol=1e-6)
+    parts = list(model.stream(pictures(), batch_size=3, workers=2))
+    assert [positions.tolist() for positions, _ in parts] == [[0, 1, 2], [3, 4, 5], [6, 7]]
+    np.testing.assert_allclose(np.concatenate([vectors for _, vectors in parts]), whole, atol=1e-6)
+    with pytest.raises(UserError, match="download it"):
+        model.encode(["https://example.com/a.jpg"])
+
+
+def test_a_graph_that_normalises_is_handed_pixels(model: Embedder, some: list[Path]) -> None:
+    """They are bit for bit those that are normalised for another."""
+    preprocess = model.preprocess
+    pixels, arithmetic = preprocess.split()
+
+    def values(batch: np.ndarray) -> np.ndarray:
+        return np.array(batch.reshape(len(batch), -1)[:, ::7])
+
+    taken = []
+
+    def normalising(batch: np.ndarray) -> np.ndarray:
+        taken.append((batch.dtype, batch.shape, batch.flags.c_contiguous))
+        return values(arithmetic(batch))
+
+    plain = Embedder.of(values, preprocess, 439, None, "", "plain")
+    whole = Embedder.of(normalising, preprocess, 439, None, "", "whole")
+    whole.geometry = pixels
+    np.testing.assert_array_equal(whole.encode(some, batch_size=8), plain.encode(some))
+    assert taken == [(np.uint8, (8, 32, 32, 3), True)]
 
 
 def test_a_broken_picture_raises_or_is_told(model: Embedder, some: list[Path], tmp_path: Path) -> None:
