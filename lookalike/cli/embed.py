@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import typer
 
 from lookalike.cli.models import open_model
 from lookalike.cli.options import Json, Overrides, answer, application, warn_of_unused
-from lookalike.cli.pictures import Pictures, find_pictures, listed_pictures
-from lookalike.cli.pictures import folder_labels as labels_of_folders
+from lookalike.core import process
 from lookalike.core.component import Section
-from lookalike.core.errors import BrokenImage, LookalikeError, UserError
+from lookalike.core.errors import BrokenImage, UserError
 from lookalike.core.log import logger, start_console
-from lookalike.images.feature_files import check_writable, write_features
-from lookalike.images.feature_table import FeatureTable, numbers_or_text
+from lookalike.images.feature_files import check_kind
+from lookalike.images.feature_table import FeatureTable
+
+if TYPE_CHECKING:
+    from lookalike.deploy.batch.run import Outcome
+    from lookalike.deploy.batch.sources import Source
+    from lookalike.deploy.embedder import Embedder
 
 app = application("Turn pictures into vectors with a model folder, or a training checkpoint.")
 
@@ -28,7 +31,10 @@ app = application("Turn pictures into vectors with a model folder, or a training
 def embed(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="MODEL_FOLDER IMAGES…", help="Model folder, then files, folders, globs."),
+        typer.Argument(
+            metavar="MODEL_FOLDER IMAGES…",
+            help="Model folder, then files, folders, globs, .tar shards, .parquet with pictures.",
+        ),
     ] = None,
     config: Annotated[
         str | None,
@@ -41,9 +47,14 @@ def embed(
         str | None,
         typer.Option(
             "--out",
-            help="Write vectors, paths, labels, cameras to FILE.npz or FILE.parquet (-1: none is known).",
+            help="Write vectors, paths, labels, cameras to FILE.npz or FILE.parquet (-1: none is known); a "
+            "folder of that name where there are more pictures than --shard-size.",
         ),
     ] = None,
+    shard_size: Annotated[
+        int,
+        typer.Option("--shard-size", min=1, help="Pictures in a file of --out; what is finished is kept."),
+    ] = 10_000,
     list_file: Annotated[
         str | None, typer.Option("--list", help="List file: path label [camera] a line, or a .csv.")
     ] = None,
@@ -54,6 +65,23 @@ def embed(
         bool,
         typer.Option("--folder-labels", help="The label of a picture is the name of its folder."),
     ] = False,
+    image_column: Annotated[
+        str | None,
+        typer.Option("--image-column", help="Column of .parquet files with the pictures (default: image)."),
+    ] = None,
+    label_column: Annotated[
+        str | None,
+        typer.Option(
+            "--label-column", help="Their column with the labels, or key in the .json of .tar files (label)."
+        ),
+    ] = None,
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option("--engine", help="Who computes: this process, or a Ray cluster (lookalike[ray])."),
+    ] = "local",
+    backend: Annotated[
+        str, typer.Option("--backend", help="What runs a model folder: onnx, openvino, torch, auto.")
+    ] = "onnx",
     layer: Annotated[
         list[str],
         typer.Option(
@@ -64,64 +92,102 @@ def embed(
         int | None,
         typer.Option("--batch-size", min=1, help="Pictures at a time (default: Global.batch_size, 32)."),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=1, help="Threads (default: OMP_NUM_THREADS, else the cores)."),
+    ] = None,
     json: Json = False,
 ) -> None:
+    from lookalike.deploy.batch.ray_engine import check_ray, compute_with_ray
+    from lookalike.deploy.batch.run import embed_pictures, extract_to
+    from lookalike.deploy.batch.survey import survey
+
     start_console()
     if out:
-        check_writable(out)
+        check_kind(out)
+    elif process.world_size() > 1 or engine == "ray":
+        raise UserError("several processes write what they find to files: name one with --out")
+    # onnxruntime computes a batch in each worker, which leaves no core waiting; `auto` might change in the
+    # middle of the work, and the last bits with it
+    runtime: dict[str, Any] = {"backend": backend, **({"threads": 1} if backend == "onnx" else {})}
+    if engine == "ray":
+        check_ray()
     inputs = list(names or [])
     if config is not None:
-        model, configured, size = _configured(config, override, layer)
+        model, configured, size = _configured(config, override, layer, runtime)
         batch_size = batch_size or size
-        inputs = inputs or ([] if list_file else find_pictures(configured))
+        inputs = inputs or ([] if list_file else configured)
     elif inputs:
-        model = open_model(inputs.pop(0), layer)
+        model = open_model(inputs.pop(0), layer, **runtime)
     else:
         raise UserError("name a model folder and pictures: lookalike embed inference a.jpg b.jpg")
-    if list_file and inputs:
-        raise UserError("give either pictures or --list, not both")
-    if list_file and folder_labels:
-        raise UserError("--list says the labels of its pictures: leave --folder-labels away")
-    pictures = listed_pictures(list_file, root) if list_file else Pictures(find_pictures(inputs))
-    if folder_labels:
-        pictures.labels = labels_of_folders(pictures.paths)
-    if not pictures.paths:
-        raise UserError("name at least one picture, folder or pattern, or a list with --list")
-    broken: dict[int, str] = {}
-
-    def told(position: int, error: BrokenImage) -> None:
-        broken[position] = str(error)
-        logger.warning(f"left out: {error}")
-
-    vectors = model.encode(pictures.paths, batch_size=batch_size or 32, progress=True, on_broken=told)
-    kept = [i for i in range(len(pictures.paths)) if i not in broken]
-    if not kept:
-        raise UserError(
-            f"none of the {len(broken)} pictures could be read, the first: {next(iter(broken.values()))}"
-        )
-    table = _table(vectors, pictures, kept, model.size if model.binarize else None)
-    summary = {"pictures": len(kept), "size": model.size, "broken": list(broken.values()), "out": out}
+    found = survey(_sources(inputs, list_file, root, folder_labels, image_column, label_column))
+    options = {"batch_size": batch_size or 32, "workers": workers}
     if out:
-        _write(out, table)
-        answer(summary, json, f"{out}: {len(kept)} vectors of {vectors.shape[1]}")
-    elif json:
-        answer({**summary, "vectors": _described(table)}, True, "")
-    else:
-        for i, vector in zip(kept, vectors, strict=True):
-            shown = np.array2string(vector, threshold=sys.maxsize, max_line_width=100)
-            print(f"{Path(pictures.paths[i]).name}: {shown}")
+        outcome = extract_to(
+            out,
+            model,
+            found,
+            shard_size=shard_size,
+            engine=compute_with_ray if engine == "ray" else None,
+            **options,
+        )
+        told = {"pictures": outcome.vectors, **_summary(model, outcome.broken), "out": out}
+        if outcome.shards:
+            told |= {"shards": outcome.shards, "reused": outcome.reused}
+        answer(told, json, f"{out}: {outcome.vectors} vectors of {_width(model)}{_shards(outcome)}")
+        return
+    table, broken = embed_pictures(model, found, **options)
+    if json:
+        told = {"pictures": len(table), **_summary(model, broken), "out": None, "vectors": _described(table)}
+        answer(told, True, "")
+        return
+    for path, vector in zip(table.paths or [], table.vectors, strict=True):
+        shown = np.array2string(vector, threshold=sys.maxsize, max_line_width=100)
+        print(f"{Path(path).name}: {shown}")
 
 
-def _table(vectors: np.ndarray, pictures: Pictures, kept: list[int], bits: int | None) -> FeatureTable:
-    """The vectors with what is known of their pictures; one that is named twice is there twice."""
-    labels, cameras = pictures.labels, pictures.cameras
-    return FeatureTable(
-        vectors,
-        [pictures.paths[i] for i in kept],
-        None if labels is None else numbers_or_text([labels[i] for i in kept]),
-        None if cameras is None else np.array([cameras[i] for i in kept], np.int64),
-        bits,
-    )
+def _sources(
+    inputs: list[str],
+    list_file: str | None,
+    root: str | None,
+    folder_labels: bool,
+    image_column: str | None,
+    label_column: str | None,
+) -> list[Source]:
+    """What the words and options of the command line name."""
+    from lookalike.deploy.batch.sources import ListFile, open_sources
+
+    if list_file is None:
+        if not inputs:
+            raise UserError("name at least one picture, folder or pattern, or a list with --list")
+        return open_sources(
+            inputs, folder_labels=folder_labels, image_column=image_column, label_column=label_column
+        )
+    if inputs:
+        raise UserError("give either pictures or --list, not both")
+    if folder_labels:
+        raise UserError("--list says the labels of its pictures: leave --folder-labels away")
+    if root is not None and not Path(root).is_dir():
+        raise UserError(f"--root {root} is no folder")
+    return [ListFile(list_file, root)]
+
+
+def _summary(model: Embedder, broken: list[BrokenImage]) -> dict[str, Any]:
+    return {"size": model.size, "broken": [str(each) for each in broken]}
+
+
+def _width(model: Embedder) -> int:
+    """Values of a vector as it is written: eight bits are one byte."""
+    return -(-model.size // 8) if model.binarize else model.size
+
+
+def _shards(outcome: Outcome) -> str:
+    """`, in 12 shards of which 5 were there`; nothing for one file."""
+    if not outcome.shards:
+        return ""
+    there = f" of which {outcome.reused} were there" if outcome.reused else ""
+    return f", in {outcome.shards} shards{there}"
 
 
 def _described(table: FeatureTable) -> list[dict[str, Any]]:
@@ -148,7 +214,9 @@ def _without_prefix(named: str) -> str:
     return str(path.parent) if is_prefix and (path.parent / MANIFEST).is_file() else named
 
 
-def _configured(config: str, overrides: list[str], layer: list[str]) -> tuple[Any, list[str], int | None]:
+def _configured(
+    config: str, overrides: list[str], layer: list[str], runtime: dict[str, Any]
+) -> tuple[Any, list[str], int | None]:
     """The model, the default pictures and batch of a recipe, or of a deploy YAML as the reference has it."""
     from lookalike.images import Preprocess
     from lookalike.recipe import load_recipe
@@ -167,7 +235,7 @@ def _configured(config: str, overrides: list[str], layer: list[str]) -> tuple[An
         model = runtime.embedder_of_recipe(recipe, layer=layer)  # RecPreProcess is its preprocessing already
     else:
         folder = _without_prefix(str(folder))
-        model = open_model(folder, layer, f"Global.rec_inference_model_dir of {config}")
+        model = open_model(folder, layer, f"Global.rec_inference_model_dir of {config}", **runtime)
     operations = (recipe.rec_pre_process or Section()).get("transform_ops")
     if operations and folder is not None:
         preprocess = Preprocess(operations, reference_behaviour=recipe.global_.reference_behaviour)
@@ -180,12 +248,3 @@ def _configured(config: str, overrides: list[str], layer: list[str]) -> tuple[An
     if post.get("Binarize") is not None and not layer:
         model.binarize = post["Binarize"].get("method", "round")
     return model, inputs, recipe.global_.batch_size
-
-
-def _write(out: str, table: FeatureTable) -> None:
-    try:
-        write_features(out, table)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise LookalikeError(f"the disk is full, {out} was not written") from None
-        raise UserError(f"--out {out} cannot be written: {error.strerror or error}") from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lookalike.core.errors import UserError
 
@@ -13,12 +13,16 @@ if TYPE_CHECKING:
 
 
 def open_model(
-    folder: str, layer: Sequence[str] = (), named_by: str = "the first word after 'embed'"
+    folder: str,
+    layer: Sequence[str] = (),
+    named_by: str = "the first word after 'embed'",
+    **options: Any,
 ) -> Embedder:
     """The Embedder of a model folder, or of a training checkpoint, which needs `lookalike[train]`.
 
     layer: any layers of a checkpoint instead of its last feature. Raises UserError for a folder that is
-    neither; `named_by` says which word of the command line names it.
+    neither; `named_by` says which word of the command line names it. options: those of `Embedder` for a
+    model folder, such as `threads`.
     """
     from lookalike.deploy import Embedder
     from lookalike.deploy.model_folder import MANIFEST
@@ -29,7 +33,7 @@ def open_model(
                 f"--layer needs a checkpoint such as output/RecModel/best_model: {folder} is an exported "
                 "model folder, which holds only its last feature"
             )
-        return Embedder(folder)
+        return Embedder(folder, **options)
     if not Path(folder).is_dir():
         raise UserError(f"{folder}: there is no such model folder ({named_by} names it)")
     if not (Path(folder) / "recipe.yaml").is_file():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -310,3 +311,52 @@ def test_a_place_that_cannot_be_written_is_told(
     assert "the disk is full" in command("embed", model, some[0], "--out", out).sentence(code=1)
     assert out.read_bytes() == b"older"
     assert [path.name for path in tmp_path.iterdir()] == ["v.npz"]
+
+
+def test_many_pictures_become_shards_that_eval_reads(
+    command: Command, model: Path, pictures: Path, tmp_path: Path
+) -> None:
+    words = ("embed", model, pictures / "pictures", "--folder-labels", "--shard-size", "30")
+    out = tmp_path / "many.npz"
+    told = command(*words, "--out", out, "--json").json()
+    assert told == {"pictures": 72, "size": 16, "broken": [], "out": str(out), "shards": 3, "reused": 0}
+    assert [each.name for each in sorted(out.glob("part-*"))] == [f"part-0000{n}.npz" for n in range(3)]
+    again = command(*words, "--out", out)
+    assert again.out == f"{out}: 72 vectors of 16, in 3 shards of which 3 were there\n"
+    assert "3 of 3 shards are there already" in again.err
+    assert command(*words[:4], "--out", tmp_path / "one.npz").code == 0
+    scored = [
+        command("eval", "--features", tmp_path / name, "--json").json()["metrics"]
+        for name in ("many.npz", "one.npz")
+    ]
+    assert scored[0] == scored[1]
+    (out / "part-00001.npz").unlink()
+    sentence = command("eval", "--features", out).sentence()
+    assert "1 of its 3 shards are not there yet, the first is part-00001.npz" in sentence
+
+
+def test_pictures_in_tar_and_parquet(command: Command, model: Path, some: list[Path], tmp_path: Path) -> None:
+    expected = Embedder(model).encode(some[:3])
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for path in some[:3]:
+            archive.add(path, f"x/{path.name}")
+    told = command("embed", model, tmp_path / "a.tar", "--json").json()["vectors"]
+    assert [one["path"] for one in told] == [f"{tmp_path}/a.tar#x/{path.name}" for path in some[:3]]
+    np.testing.assert_allclose([one["vector"] for one in told], expected, atol=1e-6)
+
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = {"photo": [path.read_bytes() for path in some[:2]] + [b"no picture"], "label": [4, 5, 6]}
+    parquet.write_table(pyarrow.table(table), tmp_path / "a.parquet")
+    assert "has no column 'image'" in command("embed", model, tmp_path / "a.parquet").sentence()
+    found = command("embed", model, tmp_path / "a.parquet", "--image-column", "photo", "--json").json()
+    assert [(one["path"][-2:], one["label"]) for one in found["vectors"]] == [("#0", 4), ("#1", 5)]
+    assert found["broken"][0].startswith(f"{tmp_path}/a.parquet#2: ")
+    np.testing.assert_allclose([one["vector"] for one in found["vectors"]], expected[:2], atol=1e-6)
+
+
+def test_several_processes_need_a_file(
+    command: Command, model: Path, some: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert "name one with --out" in command("embed", model, some[0]).sentence()
