@@ -15,7 +15,10 @@ from pathlib import Path
 from lookalike.core.errors import LookalikeError, UserError
 from lookalike.core.files import atomic_folder
 from lookalike.core.hub import why_out_of_reach
-from lookalike.deploy.model_folder import CARD, FILES, MANIFEST, ModelFolder
+from lookalike.deploy.model_folder import CARD, FILES, MANIFEST, PROGRAM, ModelFolder
+
+FETCHED = tuple(name for name in FILES if name != PROGRAM)
+"""What is fetched. Nothing of Lookalike reads the program of torch.export, and what reads it may run code."""
 
 _BESIDE = {".gitattributes", CARD}
 """What a new repository may hold before anybody put something into it."""
@@ -107,7 +110,7 @@ def pull_from_hub(repository: str, *, revision: str | None = None, token: str | 
             folder = snapshot_download(
                 repository,
                 revision=manifest.parent.name,  # the commit: all files are of one state of the repository
-                allow_patterns=list(FILES),
+                allow_patterns=list(FETCHED),
                 token=token,
                 local_files_only=reason is not None,
             )
@@ -145,7 +148,7 @@ def copy_from_hub(
         raise UserError(f"{folder} exists and is not a model folder: name another to write {repository} to")
     fetched = pull_from_hub(repository, revision=revision, token=token)
     with atomic_folder(folder) as part:
-        for name in FILES:
+        for name in FETCHED:
             if (fetched / name).is_file():
                 shutil.copyfile(fetched / name, part / name)
     return ModelFolder.open(folder)

@@ -71,10 +71,10 @@ def test_a_second_push_takes_away_what_is_no_longer_there(hub: Hub, folder: Path
 
 
 def test_only_the_files_of_a_model_folder_are_fetched(hub: Hub, folder: Path) -> None:
-    hub.add(NAME, contents(folder) | {"modeling.py": b"raise SystemExit", "pytorch_model.bin": b"\x80"})
+    hub.add(NAME, contents(folder) | {"modeling.py": b"raise SystemExit", "model.pt2": b"\x80"})
     fetched = pull_from_hub(NAME)
     assert {path.name for path in fetched.iterdir()} == {path.name for path in folder.iterdir()}
-    assert not [asked for asked in hub.asked if asked.endswith((".py", ".bin"))]
+    assert not [asked for asked in hub.asked if asked.endswith((".py", ".pt2"))]
 
 
 def test_a_revision_stays_what_it_was(hub: Hub, folder: Path) -> None:

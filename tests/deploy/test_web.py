@@ -30,8 +30,8 @@ needs_node = pytest.mark.skipif(
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
-def run(script: str, *words: str | Path) -> str:
-    done = subprocess.run(["node", script, *map(str, words)], capture_output=True, text=True, cwd=NODE)
+def run(script: str, *words: str | Path, folder: Path = NODE) -> str:
+    done = subprocess.run(["node", script, *map(str, words)], capture_output=True, text=True, cwd=folder)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -55,6 +55,21 @@ def test_onnxruntime_web_gives_the_vectors_of_embedder(trained: Path, tmp_path: 
     lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(expected, axis=1)
     assert 1 - ((vectors * expected).sum(axis=1) / lengths).min() <= 1e-6
     np.testing.assert_allclose(vectors, expected, atol=1e-5 * np.abs(expected).max())
+
+
+@needs_node
+def test_the_lines_in_the_documents(trained: Path, tmp_path: Path) -> None:
+    page = (REPOSITORY / "docs" / "deployment.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```js\n(.*?)```", page, re.DOTALL)
+    image = np.random.default_rng(2).integers(0, 256, (30, 50, 3), dtype=np.uint8)
+    given = f"const [data, width, height] = [new Uint8Array({image.ravel().tolist()}), 50, 30];\n"
+    (tmp_path / "lines.mjs").write_text(f"{given}{block}\nconsole.log(JSON.stringify(Array.from(vector)));")
+    shutil.copy(REPOSITORY / "examples" / "web" / "lookalike.mjs", tmp_path)
+    (tmp_path / "node_modules").symlink_to(NODE / "node_modules")
+    (tmp_path / "inference").symlink_to(trained / "inference")
+    vector = np.array(json.loads(run("lines.mjs", folder=tmp_path)), np.float32)
+    (expected,) = Embedder(trained / "inference").encode(image)
+    np.testing.assert_allclose(vector, expected, atol=1e-5 * np.abs(expected).max())
 
 
 CHAINS = {
