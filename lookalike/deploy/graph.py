@@ -28,6 +28,8 @@ def write_graph(module: nn.Module, example: Tensor, file: Path) -> None:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise missing_extra("onnx", "train", "export") from error
+    from lookalike.deploy.graph_passes import simplify_file  # needs onnx
+
     with _quiet("to ONNX"):
         program: Any = torch.onnx.export(
             module,
@@ -40,6 +42,7 @@ def write_graph(module: nn.Module, example: Tensor, file: Path) -> None:
         )
         _forget_origin(program.model)
         program.save(str(file), external_data=False)
+        simplify_file(file)
 
 
 def write_program(module: nn.Module, example: Tensor, file: Path) -> None:

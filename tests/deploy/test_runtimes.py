@@ -1,0 +1,242 @@
+"""A model folder gives the same features in every runtime, and `auto` chooses one of them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lookalike import ModelFolder
+from lookalike.core.errors import UserError
+from lookalike.deploy import automatic_runtime, runtime
+from lookalike.deploy.automatic_runtime import AutomaticRuntime, fastest, trial
+from lookalike.deploy.runtime import Batch, Floats, open_runtime
+from tests.tiny import SIDE
+
+needs_openvino = pytest.mark.skipif(
+    find_spec("openvino") is None, reason="openvino is not installed (pip install 'lookalike[openvino]')"
+)
+RELATIVE = 1e-4
+"""Float32 with sums in another order: 3e-7 of the largest value, but of noise, which the batch norms of so
+short a training have never seen, some pictures are magnified to 3e-5. It is the tolerance of `export`."""
+
+
+@pytest.fixture(scope="module")
+def folder(trained: Path) -> ModelFolder:
+    return ModelFolder.open(trained / "inference")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOOKALIKE_CACHE", str(tmp_path / "cache"))
+
+
+def pictures(count: int) -> Floats:
+    return np.random.default_rng(count).standard_normal((count, 3, SIDE, SIDE), np.float32)
+
+
+@pytest.mark.parametrize("count", [1, 5, 16])
+@pytest.mark.parametrize("backend", ["auto", "torch", pytest.param("openvino", marks=needs_openvino)])
+def test_every_runtime_gives_the_features_of_onnxruntime(
+    folder: ModelFolder, backend: str, count: int
+) -> None:
+    expected = open_runtime(folder, "onnx", threads=1)(pictures(count))
+    found = open_runtime(folder, backend, threads=1)(pictures(count))
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=0, atol=RELATIVE * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("backend", ["onnx", "torch", pytest.param("openvino", marks=needs_openvino)])
+def test_a_runtime_serves_several_threads_at_once(folder: ModelFolder, backend: str) -> None:
+    run = open_runtime(folder, backend, threads=1)
+    batches = [pictures(count) for count in (2, 3, 4, 5)]
+    expected = [run(batch) for batch in batches]
+    found: dict[int, list[Floats]] = {number: [] for number in range(len(batches))}
+
+    def work(number: int) -> None:
+        found[number] = [run(batches[number]) for _ in range(5)]
+
+    threads = [Thread(target=work, args=(number,)) for number in found]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    for number, several in found.items():
+        assert len(several) == 5
+        for features in several:
+            np.testing.assert_allclose(features, expected[number], atol=RELATIVE)
+
+
+@pytest.mark.parametrize("backend", ["onnx", pytest.param("openvino", marks=needs_openvino)])
+@pytest.mark.parametrize(
+    ("batch", "told"),
+    [
+        (np.zeros((1, 3, 8, 8), np.float32), r"takes pictures of 3x32x32, but .* gives 3x8x8"),
+        (np.zeros((1, 3, SIDE, SIDE), np.uint8), r"takes pictures of float32, but .* gives uint8"),
+    ],
+)
+def test_a_batch_that_does_not_fit_is_refused(
+    folder: ModelFolder, backend: str, batch: Batch, told: str
+) -> None:
+    with pytest.raises(UserError, match=told):
+        open_runtime(folder, backend)(batch)
+
+
+@pytest.mark.parametrize("backend", ["onnx", pytest.param("openvino", marks=needs_openvino)])
+def test_a_damaged_graph_is_one_sentence(folder: ModelFolder, backend: str, tmp_path: Path) -> None:
+    for file in folder.path.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes()[: 100 if file.suffix == ".onnx" else None])
+    with pytest.raises(UserError, match=r"model\.onnx cannot be read"):
+        open_runtime(ModelFolder.open(tmp_path), backend)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"backend": "onxx"}, "unknown backend 'onxx', did you mean 'onnx'"),
+        ({"threads": 0}, "threads must be 1 or more"),
+        ({"backend": "onnx", "device": "cuda"}, "onnxruntime computes on the CPU only"),
+        ({"backend": "onnx", "device": "tpu"}, "unknown device 'tpu'"),
+        ({"backend": "torch", "device": "cuda:77"}, "device 'cuda:77': PyTorch sees"),
+        pytest.param({"backend": "openvino", "device": "cuda"}, "'openvino' computes on the CPU"),
+    ],
+)
+def test_what_cannot_run_is_told(folder: ModelFolder, arguments: dict[str, Any], told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        open_runtime(folder, **arguments)
+
+
+def test_a_runtime_that_is_not_installed_is_told(
+    folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)  # import raises ImportError
+    with pytest.raises(UserError, match=r"not installed: pip install 'lookalike\[openvino\]'"):
+        open_runtime(folder, "openvino")
+
+
+class Recorded:
+    """A runtime that takes its time and counts what it is asked for."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.calls = seconds, 0
+
+    def __call__(self, batch: Batch) -> Floats:
+        automatic_runtime.time.sleep(self.seconds)
+        self.calls += 1
+        return np.full((len(batch), 2), self.seconds, np.float32)
+
+
+SLOW, FAST = 0.004, 0.001
+
+
+def automatic(
+    first: float, other: float, key: str = "k"
+) -> tuple[AutomaticRuntime, Recorded, list[Recorded]]:
+    began, opened = Recorded(first), list[Recorded]()
+
+    def open_other() -> Recorded:
+        opened.append(Recorded(other))
+        return opened[-1]
+
+    return AutomaticRuntime(began, {"openvino": open_other}, key), began, opened
+
+
+def test_auto_opens_nothing_else_for_a_few_pictures() -> None:
+    run, _, opened = automatic(SLOW, FAST)
+    for count in (1, 1, 1, 2, 7):
+        run(np.zeros((count, 1)))
+    assert not opened
+    assert run.choices == {}
+
+
+@pytest.mark.parametrize(("first", "other", "name"), [(SLOW, FAST, "openvino"), (FAST, SLOW, "onnx")])
+def test_auto_takes_the_faster_one_and_remembers_it(
+    first: float, other: float, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "lookalike")
+    logging.getLogger("lookalike").propagate = True
+    run, _, opened = automatic(first, other)
+    assert run(np.zeros((8, 1)))[0, 0] == np.float32(min(first, other))
+    assert run.choices == {"many": name}
+    assert f"backend auto: {name} for many (milliseconds" in caplog.text
+    tried = opened[0].calls
+    assert tried >= 2
+    run(np.zeros((1, 1)))  # one alone is another load, which is not worth a trial yet
+    assert run.choices == {"many": name}
+
+    again, _, opened = automatic(first, other)  # as in another process
+    again(np.zeros((8, 1)))
+    assert again.choices == {"many": name}
+    assert [each.calls for each in opened] == ([1] if name == "openvino" else [])
+
+
+def test_auto_tries_single_pictures_when_many_came() -> None:
+    run, _, opened = automatic(SLOW / 4, FAST / 4)
+    for _ in range(automatic_runtime.PATIENCE["one"]):
+        run(np.zeros((1, 1)))
+    assert run.choices == {"one": "openvino"}
+    assert opened
+
+
+def test_auto_works_where_its_cache_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("LOOKALIKE_CACHE", str(tmp_path / "file"))
+    run, _, _ = automatic(SLOW, FAST)
+    run(np.zeros((8, 1)))
+    assert run.choices == {"many": "openvino"}
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '{"many": 3}', '{"many": "gone"}', "{"])
+def test_auto_tries_again_where_its_record_is_damaged(content: str, tmp_path: Path) -> None:
+    record = tmp_path / "cache" / "runtimes" / "k.json"
+    record.parent.mkdir(parents=True)
+    record.write_text(content)
+    run, _, _ = automatic(SLOW, FAST)
+    run(np.zeros((8, 1)))
+    assert run.choices == {"many": "openvino"}
+    assert json.loads(record.read_text()) == {"many": "openvino"}
+
+
+def test_auto_goes_on_where_the_other_runtime_cannot_read_the_graph() -> None:
+    def refuse() -> Recorded:
+        raise UserError("an operator that it does not know")
+
+    run = AutomaticRuntime(Recorded(FAST), {"openvino": refuse}, "k")
+    run(np.zeros((8, 1)))
+    assert run.choices == {"many": "onnx"}
+
+
+def test_the_first_runtime_stays_unless_another_is_clearly_faster() -> None:
+    assert fastest({"onnx": 1.0, "openvino": 0.97}) == "onnx"
+    assert fastest({"onnx": 1.0, "openvino": 0.9}) == "openvino"
+    assert list(trial({"onnx": Recorded(0.0)}, np.zeros((1, 1)))) == ["onnx"]
+
+
+def test_nothing_is_tried_without_a_second_runtime(
+    folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(automatic_runtime.importlib.util, "find_spec", lambda name: None)
+    assert isinstance(open_runtime(folder, "auto"), runtime.OnnxRuntime)
+
+
+def test_torch_is_imported_for_its_own_backend_only(folder: ModelFolder) -> None:
+    text = (
+        "import sys, numpy as np\n"
+        "from lookalike.deploy.model_folder import ModelFolder\n"
+        "from lookalike.deploy.runtime import open_runtime\n"
+        f"folder = ModelFolder.open({str(folder.path)!r})\n"
+        f"open_runtime(folder, 'auto')(np.zeros((8, 3, {SIDE}, {SIDE}), np.float32))\n"
+        "print('torch' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
