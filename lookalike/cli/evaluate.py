@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -158,7 +158,8 @@ def evaluate(
             "--database-augmentation": database_augmentation, "--query-expansion": query_expansion,
         },
     )  # fmt: skip
-    _check_outputs({"--csv": csv, "--per-class-csv": per_class_csv, "--report": report})
+    inputs = [features, query, gallery, list_file, gallery_list, whiten, config]
+    _check_outputs({"--csv": csv, "--per-class-csv": per_class_csv, "--report": report}, inputs)
     if features is not None:
         scored = _score_files(asked, features)
     elif model is not None:
@@ -209,7 +210,7 @@ class _Asked:
         from lookalike.evaluation.metrics import metrics_named
 
         named = self.of_search["--metrics"]
-        return metrics_named(named.replace(" ", "").split(",")) if named else None
+        return None if named is None else metrics_named(named.replace(" ", "").split(","))
 
     @property
     def tables(self) -> bool:
@@ -226,8 +227,7 @@ class _Asked:
         re_ranking = re_ranking or self.of_search["--re-ranking"]
         if self.report and re_ranking:
             raise UserError(
-                "--report shows the similarities of all pairs, which re-ranking has none of: "
-                "leave --re-ranking away, or add -o Global.re_ranking=False"
+                "--report shows the similarities of all pairs, which re-ranking has none of: score without it"
             )
         steps = ("--whiten", "--database-augmentation", "--query-expansion")
         whiten, augmentation, expansion = (self.of_search[name] for name in steps)
@@ -368,8 +368,9 @@ def _write(scored: _Scored, csv: str | None, per_class_csv: str | None, report: 
         write_report(report, scored.found, scored.facts, scored.marks)
 
 
-def _check_outputs(outputs: Mapping[str, str | None]) -> None:
-    """Raise UserError for files that could not be written, before the work is done."""
+def _check_outputs(outputs: Mapping[str, str | None], inputs: Sequence[str | None]) -> None:
+    """Raise UserError for files that could not be written, or are read, before the work is done."""
+    read = {Path(each).resolve() for each in inputs if each is not None}
     taken: dict[Path, str] = {}
     for name, file in outputs.items():
         if file is None:
@@ -377,6 +378,10 @@ def _check_outputs(outputs: Mapping[str, str | None]) -> None:
         path = Path(file).resolve()  # by whatever way it is named
         if path.is_dir():
             raise UserError(f"{name} {file} is a folder")
+        if path in read:
+            raise UserError(f"{name} {file} would take the place of what is scored: name another file")
+        if path.exists() and not path.is_file():
+            raise UserError(f"{name} {file} is no regular file, whose place could be taken")
         above = next(folder for folder in path.parents if folder.exists())
         if not above.is_dir() or not os.access(above, os.W_OK):
             raise UserError(f"{name} {file} cannot be written: {above} is not a folder to write into")

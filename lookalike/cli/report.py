@@ -81,6 +81,6 @@ def write_report(path: str, found: Any, facts: Facts, marks: list[Mark]) -> None
 
 def report_options() -> dict[str, Any]:
     """What an evaluation must find for a report."""
-    from lookalike.report import ANSWERS
+    from lookalike.report import ANSWERS, RATES
 
-    return {"top_k": ANSWERS, "pairs": True}
+    return {"top_k": ANSWERS, "pairs": RATES}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import hashlib
 import json
@@ -31,8 +32,14 @@ def _flush_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def atomic_file(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
-    """Open a file that takes its name only when the block ends without an error."""
-    path = Path(path)
+    """Open a file that takes its name only when the block ends without an error.
+
+    Through a link it is what the link names. Raises OSError where a device or a pipe has the name: a file
+    must not take its place.
+    """
+    path = Path(os.path.realpath(path))
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError(errno.EINVAL, "it is no regular file, whose place could be taken", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(path)
     encoding = None if "b" in mode else "utf-8"

@@ -65,7 +65,7 @@ def calibrate(
         raise UserError("the vectors of the two lists are of two kinds: make both with the same model")
     asked, found = feature_sets(query, gallery)
     _check_classes(asked, found)
-    result = score_features(asked, found, metrics_named(["recall@1"]), pairs=True).result
+    result = score_features(asked, found, metrics_named(["recall@1"]), pairs=[false_accept_rate]).result
     assert result is not None
     assert result.pairs is not None
     raw = OpenSetScores.of(result, found.labels)

@@ -19,8 +19,16 @@ from lookalike.evaluation.loader import LeftOut
 from lookalike.evaluation.metrics import MetricSpec, build_metrics, figures_of
 from lookalike.evaluation.refinement import Refinement
 from lookalike.images.feature_table import row_parts
-from lookalike.retrieval import RerankedSimilarities, Result, TopK, evaluate_retrieval
+from lookalike.retrieval import (
+    RerankedSimilarities,
+    Result,
+    TopK,
+    evaluate_retrieval,
+    parse_metric,
+    scores_needed,
+)
 from lookalike.retrieval.blocks import as_codes, row_hashes
+from lookalike.retrieval.rates import Rate
 
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 """Spreads the numbers of files over 64 bits."""
@@ -148,6 +156,7 @@ def score_features(
         )
     except ValueError as error:
         raise UserError(str(error)) from error
+    _tell_of_rates(result, one_set=query is gallery)
     if result.best_other is not None and np.isneginf(result.best_other).all():
         warn_once(
             "no query can be taken for another class: all that it is compared with is of its own, so the "
@@ -166,6 +175,24 @@ def score_features(
         result=result,
         figures=figures,
     )
+
+
+def _tell_of_rates(result: Result, one_set: bool) -> None:
+    """Warn of rates that need more wrong answers than there are."""
+    for name, tried in result.tried.items():
+        rate = parse_metric(name)
+        if one_set and isinstance(rate, Rate) and rate.kind == "TAR":
+            tried //= 2  # each pair is met from both its ends
+        if (
+            isinstance(rate, Rate)
+            and rate.false_accept_rate > 0
+            and tried < scores_needed(rate.false_accept_rate)
+        ):
+            of = "pairs of two classes" if rate.kind == "TAR" else "unknown things"
+            warn_once(
+                f"{name} is found on {tried} {of}, of which not one may be accepted: "
+                f"{scores_needed(rate.false_accept_rate)} are needed for the rate to mean something"
+            )
 
 
 def _reranked(query: FeatureSet, gallery: FeatureSet, **options: Any) -> RerankedSimilarities:

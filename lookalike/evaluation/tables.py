@@ -33,6 +33,7 @@ def query_table(evaluation: Evaluation) -> Iterator[Row]:
     assert result.best_other is not None
     assert result.best_positive is not None
     of_queries = figures_of_queries(evaluation)
+    of_queries.pop("first_hit_rank", None)  # it has a column of its own
     yield [
         "path", "label", "has_positive", *of_queries, "first_hit_rank",
         "nearest_path", "nearest_label", "nearest_similarity",

@@ -2,12 +2,13 @@
 
 from lookalike.report.curve import curve
 from lookalike.report.evaluation_report import ANSWERS, write_evaluation_report
-from lookalike.report.histogram import Mark
+from lookalike.report.histogram import RATES, Mark
 from lookalike.report.page import picture_source, table, write_page
 from lookalike.report.retrieval_sheet import Found, retrieval_sheet
 
 __all__ = [
     "ANSWERS",
+    "RATES",
     "Found",
     "Mark",
     "curve",

@@ -117,7 +117,7 @@ def binned(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Some fifty bins over all that occurs: (edges, share of pairs of one class, of two), each of sum 1."""
     used = np.flatnonzero(pairs.positives + pairs.others)
-    middles = view.similarity(pairs.edges[used] + pairs.width / 2)
+    middles = view.similarity((pairs.edges[:-1] + pairs.edges[1:])[used] / 2)
     step = nice_step(float(middles[-1] - middles[0]), BARS)
     if view.query.binary:  # a bin holds as many values of a code as the next
         bits = view.query.features.shape[1]

@@ -6,6 +6,7 @@ Needs torch, and is therefore loaded only when such tensors are given. The same 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from lookalike.retrieval.blocks import FloatArray, IntArray, Similarities
 from lookalike.retrieval.candidates import NOTHING
-from lookalike.retrieval.pairs import PairCounts
+from lookalike.retrieval.pairs import PairBins
 from lookalike.retrieval.ranking import Ranker, Ranking
 
 _FEW = 16
@@ -79,6 +80,13 @@ class DeviceRanker(Ranker):
         ranks = _not_below(block, thresholds)[rows, place] + place + 1
         return members + part.start, Ranking(ranks.cpu().numpy(), starts)
 
+    def count(self, block: Any, part: slice, bins: Iterable[PairBins]) -> None:
+        """See `Ranker.count`."""
+        found = [self._candidates.of(query) for query in range(part.start, part.stop)]
+        right, removed = (_places(list(each), block.device) for each in zip(*found, strict=True))
+        for each in bins:
+            _count_pairs(each, part, block, right, removed)
+
     def _keep_best(self, block: Tensor, part: slice) -> None:
         assert self._top is not None
         k = self._top.indices.shape[1]
@@ -91,24 +99,17 @@ class DeviceRanker(Ranker):
 
 
 def _count_pairs(
-    pairs: PairCounts,
-    part: slice,
-    block: Tensor,
-    right: tuple[Tensor, Tensor],
-    removed: tuple[Tensor, Tensor],
+    bins: PairBins, part: slice, block: Tensor, right: tuple[Tensor, Tensor], removed: tuple[Tensor, Tensor]
 ) -> None:
-    """Add what `PairCounts.add` adds for each row of the block of some queries."""
-    of_positives, of_others = pairs.by_group
-    groups = torch.from_numpy(pairs.groups[part]).to(block.device)
+    """Add what `PairBins.add` adds for each row of the block of some queries."""
+    of_positives, of_others = bins.by_group
+    groups = torch.from_numpy(bins.groups[part]).to(block.device)
 
     def counts(values: Tensor, groups: Tensor) -> IntArray:
-        bins = torch.floor(values / pairs.width).long() + pairs.zero + groups * of_positives.shape[1]
-        return (
-            torch.bincount(bins.flatten(), minlength=of_positives.size)
-            .cpu()
-            .numpy()
-            .reshape(of_positives.shape)
-        )
+        places = (torch.floor(values / bins.width) - bins.first).clamp_(-1, bins.bins).long() + 1
+        places += groups * of_positives.shape[1]
+        found: IntArray = torch.bincount(places.flatten(), minlength=of_positives.size).cpu().numpy()
+        return found.reshape(of_positives.shape)
 
     positives = counts(block[right], groups[right[0]])
     of_positives += positives

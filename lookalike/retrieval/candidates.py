@@ -27,7 +27,9 @@ class Candidates:
         same_image: tuple[npt.NDArray[Any], npt.NDArray[Any]] | None,
         distractors: npt.NDArray[np.bool_] | None = None,
     ) -> None:
-        self._labels = _Groups(*joint_codes(query_labels, gallery_labels, "labels"))
+        codes = joint_codes(query_labels, gallery_labels, "labels")
+        self.one_class = max(each.max() for each in codes) == 0
+        self._labels = _Groups(*codes)
         self._cameras = joint_codes(*cameras, "cameras") if cameras else None
         self._images = _Groups(*joint_codes(*same_image, "image ids")) if same_image else None
         self._distractors = distractors

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,9 +23,12 @@ from lookalike.retrieval.candidates import Candidates, same_image_ids
 from lookalike.retrieval.metrics import Metric, average_precision, parse_metric
 from lookalike.retrieval.pairs import PairCounts
 from lookalike.retrieval.ranking import Nearest, Ranker, Ranking, TopK, similarities_and_ranker
-from lookalike.retrieval.rates import Rate, identified, parse_rate
+from lookalike.retrieval.rates import Identified, Rate, parse_rate
 from lookalike.retrieval.reference import reference_figures
 from lookalike.retrieval.summaries import ClassMeans, bootstrap_interval, class_means
+
+_FINER = 4
+"""How often bins of similarities are divided at the most; three times divide 1 by 2^42."""
 
 DEFAULT_METRICS = ("recall@1", "recall@5", "mAP", "mINP", "precision@1")
 
@@ -44,6 +47,8 @@ class Result(dict[str, float]):
         there is none. nearest_other: (Q,) gallery position of the latter, -1 where there is none.
     top_k: the best gallery items of each query; pairs: similarities of all pairs counted; each when asked
         for.
+    tried: for each rate at a rate of false accepts, how many wrong answers its threshold was found on; with
+        fewer than 1 / FAR of them not one may be accepted. identified: what stands behind each DIR@FAR.
     With `reference_behaviour` only the figures, labels and counts are there; the rest is None.
     """
 
@@ -61,6 +66,8 @@ class Result(dict[str, float]):
         nearest: Nearest | None = None,
         top_k: TopK | None = None,
         pairs: PairCounts | None = None,
+        identified: Mapping[str, Identified] | None = None,
+        tried: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__(figures)
         self.queries = len(has_positive)
@@ -77,11 +84,15 @@ class Result(dict[str, float]):
         self.nearest_other = None if nearest is None else nearest.index
         self.top_k = top_k
         self.pairs = pairs
+        self.identified = identified or {}
+        self.tried = tried or {}
 
     def interval(self, name: str, confidence: float = 0.95) -> tuple[float, float]:
-        """Bootstrap interval of a figure over queries; see `lookalike.retrieval.bootstrap_interval`, and for
-        TAR@FAR `PairCounts.interval`. The threshold of DIR@FAR stays as it is.
+        """Bootstrap interval of a figure over queries; see `lookalike.retrieval.bootstrap_interval`, for
+        TAR@FAR `PairCounts.interval`, for DIR@FAR `lookalike.retrieval.rates.Identified.interval`.
         """
+        if name in self.identified:
+            return self.identified[name].interval(confidence)
         rate = parse_rate(name)
         if rate is not None and rate.kind == "TAR" and name in self and self.pairs is not None:
             return self.pairs.interval(rate.false_accept_rate, confidence)
@@ -116,7 +127,7 @@ def evaluate_retrieval(
     binary: bool = False,
     top_k: int | None = None,
     reference_behaviour: bool = False,
-    pairs: bool = False,
+    pairs: bool | Sequence[float] = False,
     distractors: Any = None,
     similarities: BlockSource | None = None,
     progress: Callable[[Sequence[slice]], Iterable[slice]] | None = None,
@@ -141,7 +152,9 @@ def evaluate_retrieval(
         and speed has use for.
     binary: features are codes of 0 and 1 or of -1 and 1, compared by Hamming distance.
     top_k: also return the best k gallery items of each query.
-    pairs: also count the similarities of all pairs, for TAR at FAR and histograms: see `PairCounts`.
+    pairs: also count the similarities of all pairs, for TAR at FAR and histograms: see `PairCounts`. Rates of
+        false accepts in place of True are those whose thresholds are wanted exactly, as those of TAR@FAR
+        are; where pairs lie close together, that takes another pass over all products.
     distractors: (G,) True for gallery items that are ranked and never right, whatever their label.
     Tensors on an accelerator are ranked there.
     similarities: another measure than the inner product, such as `RerankedSimilarities`.
@@ -202,11 +215,15 @@ def evaluate_retrieval(
     top_k = None if top_k is None else as_count(top_k, "top_k")
     counts = None
     of_pairs = [each.name for each in rates if each.kind == "TAR"]
+    exactly = [each.false_accept_rate for each in rates if each.kind == "TAR"]
+    exactly += [] if isinstance(pairs, bool) else list(pairs)
     if pairs or of_pairs:
         if similarities is not None:
             what = of_pairs[0] if of_pairs else "pairs"
             raise ValueError(f"{what} counts inner products: it cannot be asked for with other similarities")
         counts = PairCounts(longest(query_features) * longest(gallery_features), queries)
+    if rates and distractors is None and candidates.one_class:
+        raise ValueError(f"{rates[0].name} needs two classes: of one class nothing can be accepted wrongly")
     source, kind, held = similarities, Ranker, 0
     if source is None:
         device = accelerator_of(query, gallery)
@@ -217,7 +234,7 @@ def evaluate_retrieval(
         size, source.dtype.itemsize, memory_budget - held, candidates.positives_most
     )
     top = TopK.empty(queries, min(top_k, size), source.dtype) if top_k else None
-    ranker = kind(candidates, queries, source.dtype, top, counts)
+    ranker = kind(candidates, queries, source.dtype, top, counts.bins if counts else None)
     per_query = {metric.name: np.zeros(queries) for metric in wanted}
     precision = np.zeros(queries)
     first = np.zeros(queries, dtype=np.int64)
@@ -235,6 +252,13 @@ def evaluate_retrieval(
 
     for part in progress(parts) if progress else parts:
         keep(*ranker.rank(source.of(part), part))  # gone before the next block is made
+    for _ in range(_FINER):
+        finer = counts.crowded(exactly, float(np.finfo(source.dtype).eps)) if counts else {}
+        if counts is None or not finer:
+            break
+        for part in progress(parts) if progress else parts:
+            ranker.count(source.of(part), part, finer.values())
+        counts.replace(finer)
     has_positive = positives > 0
     if not has_positive.any():
         raise ValueError(
@@ -242,14 +266,19 @@ def evaluate_retrieval(
             "do not count), so there is nothing to score: check that query and gallery share labels"
         )
     figures = {name: float(values[has_positive].mean()) for name, values in per_query.items()}
+    identified: dict[str, Identified] = {}
+    tried: dict[str, int] = {}
     for rate in rates:
         if rate.kind == "TAR" and counts is not None:
             figures[rate.name] = counts.true_accept_rate(rate.false_accept_rate)
+            tried[rate.name] = int(counts.others.sum())
         else:
-            per_query[rate.name] = identified(
+            found = Identified(
                 has_positive, ranker.nearest.positive, ranker.nearest.other, rate.false_accept_rate
             )
-            figures[rate.name] = float(per_query[rate.name][has_positive].mean())
+            identified[rate.name], per_query[rate.name] = found, found.per_query
+            figures[rate.name] = float(found.per_query[has_positive].mean())
+            tried[rate.name] = found.tried
     return Result(
         {each.name: figures[each.name] for each in asked},
         gallery=size,
@@ -262,6 +291,8 @@ def evaluate_retrieval(
         nearest=ranker.nearest,
         top_k=top,
         pairs=counts,
+        identified=identified,
+        tried=tried,
     )
 
 

@@ -151,7 +151,11 @@ def parse_metric(name: str) -> Metric | Rate:
     if family + at not in METRICS:
         known = [f"{metric}k" if metric.endswith("@") else metric for metric in METRICS]
         known += [f"{kind}@FAR=f" for kind in RATES]
-        raise ValueError(f"unknown metric '{name}' (known: {', '.join(known)}; k is a number, f a rate)")
+        near = next((each for each in METRICS if each.lower() == (family + at).lower()), None)
+        meant = f", did you mean '{near}{k}'?" if near else ""
+        raise ValueError(
+            f"unknown metric '{name}'{meant} (known: {', '.join(known)}; k is a number, f a rate)"
+        )
     if not k.isdecimal() or int(k) < 1:
         raise ValueError(f"metric '{name}' needs a whole number of at least 1 after '@', as in '{family}@5'")
     return Metric(name, family + at, int(k))

@@ -9,6 +9,7 @@ Tie rule: a gallery item that is not a positive and has the same similarity as a
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +21,7 @@ import numpy.typing as npt
 
 from lookalike.retrieval.blocks import FloatArray, IntArray, Similarities
 from lookalike.retrieval.candidates import NOTHING, Candidates
-from lookalike.retrieval.pairs import PairCounts
+from lookalike.retrieval.pairs import PairBins
 
 _FEW = 32
 """Up to so many positives, comparing the row with each is faster than sorting the rivals once."""
@@ -192,7 +193,7 @@ class Ranker:
         queries: int,
         dtype: npt.DTypeLike,
         top: TopK | None = None,
-        pairs: PairCounts | None = None,
+        pairs: PairBins | None = None,
     ) -> None:
         self._candidates, self._top, self._pairs = candidates, top, pairs
         self._threads = 1 if pairs else available_threads()  # counts of pairs are added up in one place
@@ -223,6 +224,12 @@ class Ranker:
         return np.asarray(members, dtype=np.int64), Ranking(
             np.concatenate(ranks) if ranks else NOTHING, starts
         )
+
+    def count(self, block: FloatArray, part: slice, bins: Iterable[PairBins]) -> None:
+        """Only count the pairs of a block, in each of the bins; it is left as it is."""
+        for query, row in zip(range(part.start, part.stop), block, strict=True):
+            for each in bins:
+                each.add(query, row, *self._candidates.of(query))
 
     def _rank_one(self, query: int, row: FloatArray) -> IntArray:
         positives, removed = self._candidates.of(query)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lookalike.retrieval.thresholds import threshold_at
+from lookalike.retrieval.thresholds import scores_needed, weighted_threshold
 
 RATES = ("TAR", "DIR")
 """TAR at FAR f: the share of the pairs of one label whose similarity is at least t, where at most a share f
@@ -54,25 +54,58 @@ def parse_rate(name: str) -> Rate | None:
     return Rate(name, kind, rate)
 
 
-def identified(
-    has_positive: npt.NDArray[np.bool_],
-    best_positive: npt.NDArray[Any],
-    best_other: npt.NDArray[Any],
-    false_accept_rate: float,
-) -> npt.NDArray[np.float64]:
-    """DIR of each query: 1 where b >= t and b > o; 0 elsewhere, and where there is no right item: (Q,).
+class Identified:
+    """DIR of queries, at the threshold that a rate of false accepts leads to.
 
-    b, o: `best_positive` and `best_other`, (Q,). t is the threshold of `threshold_at` for the scores o of the
-        unknown queries: those without a right item or, where all have one, every query as if its class were
-        not in the gallery.
+    b, o: `best_positive` and `best_other`, (Q,). A query is identified where b >= t and b > o. t is the
+        threshold of `threshold_at` for the scores o of unknown things. These are the queries without a right
+        item, where there are 1 / rate of them or more; else every query serves as one, scored as if its class
+        were not in the gallery, which is exactly o.
 
-    Raises ValueError where no unknown query has an item to be mistaken for.
+    tried: how many unknown things the threshold was found on. per_query: (Q,) 1 where it is identified.
+
+    Raises ValueError where no query has an item to be mistaken for.
     """
-    best_positive, best_other = (np.asarray(each, dtype=np.float64) for each in (best_positive, best_other))
-    unknown = ~has_positive if not has_positive.all() else has_positive
-    wrong = best_other[unknown & ~np.isneginf(best_other)]
-    if not wrong.size:
-        raise ValueError("DIR@FAR needs queries that can be mistaken for an item of another class")
-    threshold = threshold_at(wrong, false_accept_rate)
-    right = has_positive & (best_positive >= threshold) & (best_positive > best_other)
-    return right.astype(np.float64)
+
+    def __init__(
+        self,
+        has_positive: npt.NDArray[np.bool_],
+        best_positive: npt.NDArray[Any],
+        best_other: npt.NDArray[Any],
+        false_accept_rate: float,
+    ) -> None:
+        self._rate = false_accept_rate
+        # in float64, since a threshold lies just above a score
+        self._scores = np.asarray(best_positive, np.float64)
+        other = np.asarray(best_other, np.float64)
+        can_be_mistaken = ~np.isneginf(other)
+        unknown = can_be_mistaken & ~has_positive
+        if np.count_nonzero(unknown) < (scores_needed(false_accept_rate) if false_accept_rate else 1):
+            unknown = can_be_mistaken
+        if not unknown.any():
+            raise ValueError("DIR@FAR needs queries that can be mistaken for an item of another class")
+        self.tried = int(np.count_nonzero(unknown))
+        self._known, self._right = has_positive, has_positive & (self._scores > other)
+        self._wrong = np.flatnonzero(unknown)
+        self._wrong = self._wrong[np.argsort(-other[self._wrong], kind="stable")]
+        self._descending = other[self._wrong]
+        self.per_query = self._at(np.ones(len(other))).astype(np.float64)
+
+    def _at(self, times: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+        """Which queries are identified where each unknown one counts so many times."""
+        threshold = weighted_threshold(self._descending, times[self._wrong], self._rate, 0.0)
+        return self._right & (self._scores >= threshold)
+
+    def interval(self, confidence: float = 0.95, resamples: int = 1000, seed: int = 0) -> tuple[float, float]:
+        """Bootstrap interval over queries, drawn with replacement; each draw has a threshold of its own."""
+        if not 0 < confidence < 1:
+            raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
+        generator = np.random.default_rng(seed)
+        count, found = len(self._scores), []
+        for _ in range(resamples):
+            times = np.bincount(generator.integers(0, count, count), minlength=count).astype(np.float64)
+            known = times[self._known].sum()
+            if known and times[self._wrong].any():
+                found.append(times[self._at(times)].sum() / known)
+        low, high = np.quantile(found, [(1 - confidence) / 2, (1 + confidence) / 2])
+        return float(low), float(high)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +138,28 @@ def test_views_of_a_model_and_of_a_checkpoint(
     np.savez(tmp_path / "v.npz", vectors=np.eye(2), labels=[0, 0])
     told = command("eval", "--features", tmp_path / "v.npz", "--flip").sentence()
     assert "--flip has no meaning with --features" in told
+
+
+def test_an_output_never_takes_the_place_of_an_input_or_a_device(
+    command: Command, vectors: Path, tmp_path: Path
+) -> None:
+    before = vectors.read_bytes()
+    (tmp_path / "link.npz").symlink_to(vectors)
+    for named in (vectors, tmp_path / "link.npz"):
+        for flag in ("--csv", "--report"):
+            told = command("eval", "--features", vectors, flag, named).sentence()
+            assert "would take the place of what is scored" in told
+    assert vectors.read_bytes() == before
+    os.mkfifo(tmp_path / "pipe")
+    told = command("eval", "--features", vectors, "--csv", tmp_path / "pipe").sentence()
+    assert "is no regular file" in told
+
+
+def test_rates_that_too_few_wrong_answers_stand_behind_are_told(command: Command, vectors: Path) -> None:
+    told = command("eval", "--features", vectors, "--metrics", "TAR@FAR=0.001,DIR@FAR=0.01,DIR@FAR=0.5")
+    assert "TAR@FAR=0.001 is found on 48 pairs of two classes" in told.err
+    assert "DIR@FAR=0.01 is found on 12 unknown things" in told.err
+    assert "DIR@FAR=0.5" not in told.err
 
 
 def test_rates_and_their_intervals(command: Command, vectors: Path, tmp_path: Path) -> None:

@@ -54,6 +54,20 @@ def test_a_file_that_fails_leaves_the_older_one(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a.json"]
 
 
+def test_a_link_stays_and_a_device_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "real").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with atomic_file(tmp_path / "link", "w") as file:
+        file.write("new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text() == "new"
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="no regular file"), atomic_file(tmp_path / "pipe", "w"):
+        pass
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    assert names(tmp_path) == ["link", "pipe", "real"]
+
+
 def test_a_folder_replaces_the_older_one_as_a_whole(tmp_path: Path) -> None:
     fill(tmp_path / "f", "one")
     (tmp_path / "f" / "leftover").touch()

@@ -155,6 +155,34 @@ def test_an_interval_holds_the_mean_as_often_as_it_says() -> None:
         bootstrap_interval([])
 
 
+@pytest.mark.parametrize("offset", [0.0, 10.0, 100.0, 3000.0])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_true_accept_rates_of_pairs_that_lie_close_together(offset: float, dtype: type) -> None:
+    """However narrow the similarities are, or however long one of the vectors is."""
+    generator = np.random.default_rng(1)
+    labels = np.arange(200) % 50
+    features = generator.normal(size=(50, 16))[labels] + 0.7 * generator.normal(size=(200, 16))
+    features[:, 0] += offset
+    features = (features / np.linalg.norm(features, axis=1, keepdims=True)).astype(dtype)
+    if offset == 0:
+        features[7] *= 1000
+    rates = (0.1, 0.01, 0.001)
+    result = evaluate_retrieval(
+        features, labels, features, labels, exclude_self=True, metrics=[f"TAR@FAR={each}" for each in rates]
+    )
+    similarities = blocks.Similarities(features, features).of(slice(0, 200)).astype(np.float64)
+    same, other = labels[:, None] == labels, labels[:, None] != labels
+    np.fill_diagonal(same, False)
+    for rate in rates:
+        wrong = np.sort(similarities[other])[::-1]
+        exact = (similarities[same] > wrong[int(rate * len(wrong) + 1e-9)]).mean()
+        found = result[f"TAR@FAR={rate}"]
+        assert exact - 0.0005 - 1 / same.sum() <= found <= exact + 1e-12
+    assert result.pairs.positives.sum() == same.sum()
+    assert result.pairs.others.sum() == other.sum()
+    assert np.all(np.diff(result.pairs.edges) > 0)
+
+
 def test_interval_of_a_true_accept_rate() -> None:
     """About as wide as a bootstrap of single queries, of which those of a group are drawn together."""
     generator = np.random.default_rng(0)
@@ -176,6 +204,8 @@ def test_interval_of_a_true_accept_rate() -> None:
     assert high - low == pytest.approx(naive_high - naive_low, rel=0.25)
     with pytest.raises(ValueError, match="share of pairs"):
         result.by_class(name)
+    with pytest.raises(ValueError, match="needs two classes"):
+        evaluate_retrieval(features, np.zeros(640), features, np.zeros(640), metrics=[name])
     with pytest.raises(ValueError, match="at least two queries"):
         evaluate_retrieval(features[:1], labels[:1], features[1:], labels[1:], metrics=[name]).interval(name)
 
