@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from lookalike.core.errors import UserError
@@ -83,7 +83,8 @@ def write_weights(module: Deployed, file: Path) -> None:
     state = {name: value.contiguous().clone() for name, value in module.model.state_dict().items()}
     if module.reduction is not None:
         state[_REDUCTION] = module.reduction
-    save_file(state, file, metadata_of(module.model))
+    # `save_file` would make a file that nobody else may read
+    file.write_bytes(save(state, metadata_of(module.model)))
 
 
 def load_torch(folder: str | Path | ModelFolder) -> nn.Module:

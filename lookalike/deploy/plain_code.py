@@ -11,9 +11,11 @@ from lookalike.images.operations import (
     CropImage,
     DecodeImage,
     Operation,
+    PadSquare,
     Resize,
     ResizeImage,
 )
+from lookalike.images.operations.base import colour
 from lookalike.images.split import Arithmetic
 
 _SIGNS = {"multiply": "*", "subtract": "-", "divide": "/"}
@@ -71,6 +73,15 @@ def _lines(operation: Operation) -> list[str] | None:
         top = f"(image.shape[0] - {height}) // 2" if whole else f"round((image.shape[0] - {height}) / 2)"
         left = f"(image.shape[1] - {width}) // 2" if whole else f"round((image.shape[1] - {width}) / 2)"
         return [f"top, left = {top}, {left}", f"image = image[top : top + {height}, left : left + {width}]"]
+    if isinstance(operation, PadSquare):
+        value = tuple(colour(operation.fill, 3, "PadSquare: fill"))
+        return [
+            "height, width = image.shape[:2]",
+            "top, left = max(width - height, 0) // 2, max(height - width, 0) // 2",
+            "bottom, right = max(width - height, 0) - top, max(height - width, 0) - left",
+            f"border = (cv2.BORDER_CONSTANT, None, {value})",
+            "image = cv2.copyMakeBorder(image, top, bottom, left, right, *border)",
+        ]
     return None
 
 

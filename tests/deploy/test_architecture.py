@@ -49,6 +49,8 @@ def test_nothing_about_training_is_in_the_folder(trained: Path) -> None:
     opened = ModelFolder.open(trained / "inference")
     assert opened.architecture["arch"].keys() == {"name", "Backbone", "BackboneStopLayer", "Neck"}
     assert "pretrained" not in opened.architecture["arch"]["Backbone"]
+    modes = {file.stat().st_mode & 0o777 for file in opened.path.iterdir()}
+    assert len(modes) == 1  # who may read one of the files may read all
     assert not [key for key in load_file(opened.weights_file) if key.startswith("head")]
 
 

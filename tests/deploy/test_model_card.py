@@ -49,6 +49,7 @@ def test_the_code_on_the_card_gives_the_vector_of_the_embedder(trained: Path, tm
             {"CenterCrop": {"size": 15}},
             {"ToTensor": None},
         ],
+        [{"PadSquare": {"fill": [9, 8, 7]}}, {"ResizeImage": {"size": 24}}, NORMALISE],
         [{"ResizeImage": {"size": 24, "backend": "pil", "interpolation": "bicubic"}}, NORMALISE],
         [
             {"DecodeImage": {"to_rgb": False, "backend": "pil"}},
@@ -76,7 +77,7 @@ def test_the_lines_of_each_chain_give_what_the_graph_takes(
 
 
 def test_a_chain_of_other_steps_has_no_such_lines() -> None:
-    for chain in ([{"PadSquare": {}}, NORMALISE], [NORMALISE, {"CenterCrop": {"size": 9}}]):
+    for chain in ([{"Pad": {"padding": 2}}, NORMALISE], [NORMALISE, {"CenterCrop": {"size": 9}}]):
         assert plain_code(Preprocess(chain), of_pixels=False, binarize=None, graph=GRAPH) is None
 
 
