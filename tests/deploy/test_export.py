@@ -353,6 +353,7 @@ def test_a_graph_of_pixels_gives_the_same_features(
     expected = OnnxRuntime(floats.graph_file)(np.stack([whole(file) for file in files]))
     # the pixels are the same to the last bit; what remains is the order of sums in the network
     np.testing.assert_allclose(OnnxRuntime(opened.graph_file)(before), expected, atol=1e-6)
+    np.testing.assert_allclose(Embedder(opened.path).encode(files), expected, atol=1e-6)
     with torch.inference_mode():
         np.testing.assert_allclose(load_torch(opened)(torch.from_numpy(before)), expected, atol=1e-5)
 
