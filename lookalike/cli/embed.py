@@ -122,22 +122,23 @@ def embed(
     else:
         raise UserError("name a model folder and pictures: lookalike embed inference a.jpg b.jpg")
     found = survey(_sources(inputs, list_file, root, folder_labels, image_column, label_column))
-    options = {"batch_size": batch_size or 32, "workers": workers}
+    batch_size = batch_size or 32
     if out:
         outcome = extract_to(
             out,
             model,
             found,
             shard_size=shard_size,
+            batch_size=batch_size,
+            workers=workers,
             engine=compute_with_ray if engine == "ray" else None,
-            **options,
         )
         told = {"pictures": outcome.vectors, **_summary(model, outcome.broken), "out": out}
         if outcome.shards:
             told |= {"shards": outcome.shards, "reused": outcome.reused}
         answer(told, json, f"{out}: {outcome.vectors} vectors of {_width(model)}{_shards(outcome)}")
         return
-    table, broken = embed_pictures(model, found, **options)
+    table, broken = embed_pictures(model, found, batch_size=batch_size, workers=workers)
     if json:
         told = {"pictures": len(table), **_summary(model, broken), "out": None, "vectors": _described(table)}
         answer(told, True, "")
@@ -231,8 +232,10 @@ def _configured(
             raise UserError(
                 f"{config}: neither Global.rec_inference_model_dir nor Arch says which model to use"
             )
-        runtime = importlib.import_module("lookalike.deploy.checkpoint_runtime")
-        model = runtime.embedder_of_recipe(recipe, layer=layer)  # RecPreProcess is its preprocessing already
+        checkpoint = importlib.import_module("lookalike.deploy.checkpoint_runtime")
+        model = checkpoint.embedder_of_recipe(
+            recipe, layer=layer
+        )  # RecPreProcess is its preprocessing already
     else:
         folder = _without_prefix(str(folder))
         model = open_model(folder, layer, f"Global.rec_inference_model_dir of {config}", **runtime)

@@ -131,7 +131,7 @@ class TarFile:
 
     def _members(self, archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
         while (member := archive.next()) is not None:
-            archive.members.clear()  # the module keeps all that it has seen
+            archive.members.clear()  # type: ignore[attr-defined]  # it keeps all that it has seen
             if member.issparse():
                 raise tarfile.ReadError(f"{member.name} is stored with holes (sparse)")
             yield member
