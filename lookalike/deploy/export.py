@@ -140,7 +140,7 @@ def export(
     folder = Path(folder or settings.save_inference_dir)
     refuse_foreign_folder(folder)
     weights = recipe.weights
-    if recipe.global_.views.several:
+    if not recipe.global_.views.plain:
         logger.warning(
             f"the model folder gives the feature of one view of a picture: {recipe.global_.views} "
             "(Global.test_time_flip, Global.test_time_scales) are no part of it, though the figures of "

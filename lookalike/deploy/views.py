@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lookalike.core.errors import UserError
 from lookalike.deploy.embedder import Embedder
-from lookalike.deploy.runtime import Floats
+from lookalike.deploy.runtime import Batch, Floats, GraphInput, Runtime
 from lookalike.recipe.views import Views
 
-Batch = NDArray[Any]
-"""Pictures as a runtime takes them: float32 (N, C, H, W), or uint8 (N, H, W, 3)."""
+
+class ViewsRuntime:
+    """A runtime that gives the mean over several views of each picture (`encode_views`)."""
+
+    def __init__(self, runtime: Runtime, views: Views, *, unit: bool) -> None:
+        self.runtime, self.views, self.unit = runtime, views, unit
+        self.reentrant: bool = getattr(runtime, "reentrant", False)
+
+    def __call__(self, batch: Batch) -> Floats:
+        return encode_views(self.runtime, batch, self.views, unit=self.unit)
 
 
 def with_views(model: Embedder, views: Views, *, unit: bool) -> Embedder:
@@ -33,19 +39,16 @@ def with_views(model: Embedder, views: Views, *, unit: bool) -> Embedder:
             f"{model.name} takes pictures of one size only: {views} need the checkpoint that it was "
             "exported from (a mirror image alone has the same size)"
         )
-    runtime = model.runtime
-
-    def mean(batch: Batch) -> Floats:
-        return encode_views(runtime, batch, views, unit=unit)
-
     made = copy.copy(model)
-    made.runtime, made.folder = mean, None
+    made.runtime, made.folder = ViewsRuntime(model.runtime, views, unit=unit), None
     made.fingerprint = f"{model.fingerprint}, {views}, {'unit vectors' if unit else 'as they are'}"
     return made
 
 
 def encode_views(encode: Callable[[Batch], Floats], batch: Batch, views: Views, *, unit: bool) -> Floats:
     """The mean feature (N, D) of the views of each picture, as `lookalike.evaluation.views` has it.
+
+    batch: (N, C, H, W) of float32, or of pixels, which are only mirrored, (N, H, W, 3) of uint8.
 
     With `unit` each feature is scaled to length 1, and the mean as well.
     """
@@ -101,7 +104,7 @@ def _unit(features: Floats) -> Floats:
 
 def _takes_any_size(model: Embedder) -> bool:
     """Whether height and width of the pictures are free: of a graph that says so, and of a checkpoint."""
-    shape = getattr(model.runtime, "shape", None)
-    if shape is None:
+    taken = getattr(model.runtime, "input", None)
+    if not isinstance(taken, GraphInput):
         return model.folder is None
-    return len(shape) == 4 and not any(isinstance(side, int) for side in shape[2:])
+    return taken.kind == np.float32 and taken.shape[2:] == (None, None)

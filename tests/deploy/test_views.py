@@ -13,6 +13,7 @@ from lookalike import Embedder, Recipe
 from lookalike.cli.scored_sets import sets_of_recipe
 from lookalike.core.errors import UserError
 from lookalike.deploy.extraction import extract
+from lookalike.deploy.runtime import GraphInput
 from lookalike.deploy.views import encode_views, resize, with_views
 from lookalike.evaluation.views import encode_views as encode_views_with_torch
 from lookalike.images import Preprocess
@@ -88,6 +89,31 @@ def test_another_model_with_another_fingerprint(binarize: Any, pictures: Path, t
     assert np.array_equal(kept[0], kept[2])
     assert np.array_equal(kept[1], kept[3])
     assert np.array_equal(kept[1], found)
+
+
+def test_a_graph_whose_sides_are_free_takes_other_sizes() -> None:
+    class Graph:
+        reentrant = True
+
+        def __init__(self, *shape: int | None) -> None:
+            self.input = GraphInput(Path("model.onnx"), "x", shape, np.dtype(np.float32))
+
+        def __call__(self, batch: np.ndarray) -> np.ndarray:
+            return left_heavy(batch)
+
+    def viewed(*shape: int | None) -> Embedder:
+        preprocess = Preprocess([{"ResizeImage": {"size": [8, 8]}}, {"ToCHWImage": None}])
+        model = Embedder.of(Graph(*shape), preprocess, 3, None, "a", "a graph")
+        return with_views(model, Views(scales=(1.0, 0.5)), unit=False)
+
+    picture = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    free = viewed(None, 3, None, None)
+    assert free.runtime.reentrant  # type: ignore[attr-defined]
+    batch = np.moveaxis(picture, 2, 0)[None].astype(np.float32)
+    expected = (left_heavy(batch) + left_heavy(resize(batch, 4, 4))) / 2
+    np.testing.assert_allclose(free.encode([picture]), expected, rtol=1e-6)
+    with pytest.raises(UserError, match=r"a graph takes pictures of one size only: scales 1\.0, 0\.5 need"):
+        viewed(None, 3, 8, 8)
 
 
 def test_a_model_folder_and_its_checkpoint(pictures: Path, trained: Path) -> None:
