@@ -156,7 +156,7 @@ def copy_from_hub(
 
 def _check_name(repository: str) -> None:
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined,unused-ignore]
 
     try:
         validate_repo_id(repository)

@@ -55,7 +55,8 @@ def open_runtime(
         return OnnxRuntime(folder.graph_file, threads, device)
     # by name, so that nobody needs the packages of a runtime that is not used
     module = importlib.import_module(f"lookalike.deploy.{_module(backend)}")
-    return module.open_folder(folder, threads, device)  # type: ignore[no-any-return]
+    runtime: Runtime = module.open_folder(folder, threads, device)
+    return runtime
 
 
 def _module(backend: str) -> str:

@@ -23,7 +23,7 @@ class TorchRuntime:
         if threads is not None:
             torch.set_num_threads(threads)
         self.device = device
-        self.module = module.eval().to(device, memory_format=torch.channels_last)
+        self.module = module.eval().to(device).to(memory_format=torch.channels_last)
 
     def __call__(self, batch: Batch) -> Floats:
         with torch.inference_mode():
