@@ -5,7 +5,8 @@
 The bound: if nothing waited, n cores would embed n / (decode + model) pictures a second, where `decode` (file
 to preprocessed array) and `model` are the seconds of one thread that each picture takes, measured here before
 and after the extraction, alone on the machine. `share_of_bound` is the rate of `lookalike embed` over it; its
-time is that of the whole command, with its start, its search for files, and the writing.
+time is that of the whole command, with its start, its search for files, and the writing. `cpu_seconds` far
+below seconds x cores say that the command waited or that others had the cores, which `load` tells.
 
 Then an extraction of fewer pictures is killed with SIGKILL when half of its shards are there, and the same
 command is given again: `recomputed` counts finished shards whose time of change or bytes differ then,
@@ -23,6 +24,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -66,17 +68,19 @@ def main() -> None:
 def throughput(model: Path, pictures: Path, out: Path, options: argparse.Namespace) -> dict[str, Any]:
     """The rate of the command beside the bound."""
     before = one_thread(model, pictures)
-    started = time.perf_counter()
+    started, used = time.perf_counter(), _cpu_of_children()
     answer = json.loads(
         _finished(embed(model, folders(pictures, options.pictures), out, options, options.shard_size))
     )
-    seconds = time.perf_counter() - started
+    seconds, used = time.perf_counter() - started, _cpu_of_children() - used
     after = one_thread(model, pictures)
     decode, compute = (float(np.mean(pair)) for pair in zip(before, after, strict=True))
     assert answer["pictures"] == options.pictures, answer
     rate, bound = options.pictures / seconds, options.cores / (decode + compute)
     return {
         "seconds": seconds,
+        "cpu_seconds": used,
+        "load": os.getloadavg()[0],
         "decode_ms": 1000 * decode,
         "model_ms": 1000 * compute,
         "one_thread_before_ms": [1000 * each for each in before],
@@ -209,6 +213,11 @@ def _noise(generator: np.random.Generator) -> np.ndarray:
         noise = generator.normal(0, strength, (size, size, 3)).astype(np.float32)
         picture += cv2.resize(noise, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
     return picture.clip(0, 255).astype(np.uint8)
+
+
+def _cpu_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _single() -> dict[str, str]:
