@@ -78,6 +78,7 @@ _SECOND_WORDS = {
     "gallery": ("create", "add", "info"),
     "recipe": ("list", "show", "copy", "schema"),
     "data": ("list", "prepare", "merge"),
+    "hub": ("push", "pull"),
 }
 
 
