@@ -342,6 +342,8 @@ def _score_recipe(asked: _Asked, config: str, override: list[str], require_gpu: 
         check_of_the_reference(metrics)
     if not recipe.global_.feature_normalize and options["refinement"]:
         raise UserError("whitening and expansion need vectors of length 1: Global.feature_normalize is false")
+    if recipe.global_.feature_binarize and options["refinement"]:
+        raise UserError("binary codes (Global.feature_binarize) can be neither whitened nor expanded")
     from lookalike.training import evaluate as run
 
     if recipe.global_.eval_mode != "retrieval":

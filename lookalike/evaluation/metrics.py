@@ -137,7 +137,7 @@ def true_accept_rate(far: Rates = [0.001]) -> MetricSpec:  # noqa: B006  (read o
 
     `TAR@FAR=0.001`. See `retrieval.pairs.PairCounts`.
     """
-    return MetricSpec({name: name for name in (f"TAR@FAR={rate:g}" for rate in far)})
+    return MetricSpec({name: name for name in (f"TAR@FAR={float(rate)!r}" for rate in far)})
 
 
 @metrics.register("DIRatFAR")
@@ -146,7 +146,7 @@ def identification_rate(far: Rates = [0.01]) -> MetricSpec:  # noqa: B006  (read
 
     `DIR@FAR=0.01`. See `retrieval.rates.identified`.
     """
-    return MetricSpec({name: name for name in (f"DIR@FAR={rate:g}" for rate in far)})
+    return MetricSpec({name: name for name in (f"DIR@FAR={float(rate)!r}" for rate in far)})
 
 
 @metrics.register("TopkAcc")

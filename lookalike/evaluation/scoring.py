@@ -127,6 +127,11 @@ def score_features(
     cameras = _cameras_count(query, gallery)
     images = None if reference_behaviour else _same_images(query, gallery)  # before the features are moved
     if refinement is not None:
+        known = images if isinstance(images, tuple) and query is not gallery else ((), ())
+        if refinement.query_expansion and not set(known[0]).isdisjoint(known[1]):
+            raise UserError(
+                "query expansion needs a gallery without the pictures of the queries: each would find itself"
+            )
         query, gallery = refinement(query, gallery)
     try:
         if re_ranking:

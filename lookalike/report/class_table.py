@@ -56,8 +56,9 @@ def class_table(view: View) -> str:
         _row([each[place] for place in kept], [show[place] for place in kept]) for each in rows[:ROWS]
     )
     cut = (
-        f"<p class='note'>{ROWS:,} of {total:,} classes are shown, those with the worst "
-        f"{escaped(shown_name(first))}; <code>--per-class-csv FILE</code> writes all of them.</p>"
+        f"<p class='note'>{ROWS:,} of {total:,} classes are shown"
+        + (f", those with the worst {escaped(shown_name(first))}" if first else "")
+        + "; <code>--per-class-csv FILE</code> writes all of them.</p>"
         if total > ROWS
         else ""
     )

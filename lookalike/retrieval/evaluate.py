@@ -28,7 +28,7 @@ from lookalike.retrieval.reference import reference_figures
 from lookalike.retrieval.summaries import ClassMeans, bootstrap_interval, class_means
 
 _FINER = 4
-"""How often bins of similarities are divided at the most; three times divide 1 by 2^42."""
+"""How often bins of similarities are divided at the most: from 2^-14 to what float64 tells apart."""
 
 DEFAULT_METRICS = ("recall@1", "recall@5", "mAP", "mINP", "precision@1")
 
@@ -154,7 +154,7 @@ def evaluate_retrieval(
     top_k: also return the best k gallery items of each query.
     pairs: also count the similarities of all pairs, for TAR at FAR and histograms: see `PairCounts`. Rates of
         false accepts in place of True are those whose thresholds are wanted exactly, as those of TAR@FAR
-        are; where pairs lie close together, that takes another pass over all products.
+        are; where pairs lie close together, that takes another pass over all products, or a few.
     distractors: (G,) True for gallery items that are ranked and never right, whatever their label.
     Tensors on an accelerator are ranked there.
     similarities: another measure than the inner product, such as `RerankedSimilarities`.
@@ -216,7 +216,11 @@ def evaluate_retrieval(
     counts = None
     of_pairs = [each.name for each in rates if each.kind == "TAR"]
     exactly = [each.false_accept_rate for each in rates if each.kind == "TAR"]
-    exactly += [] if isinstance(pairs, bool) else list(pairs)
+    if not isinstance(pairs, (bool, np.bool_)):
+        exactly += _as_rates(pairs)
+        pairs = True
+    if binary:
+        exactly = []  # of whole numbers, no bin holds two
     if pairs or of_pairs:
         if similarities is not None:
             what = of_pairs[0] if of_pairs else "pairs"
@@ -253,7 +257,7 @@ def evaluate_retrieval(
     for part in progress(parts) if progress else parts:
         keep(*ranker.rank(source.of(part), part))  # gone before the next block is made
     for _ in range(_FINER):
-        finer = counts.crowded(exactly, float(np.finfo(source.dtype).eps)) if counts else {}
+        finer = counts.crowded(exactly, source.dtype) if counts else {}
         if counts is None or not finer:
             break
         for part in progress(parts) if progress else parts:
@@ -294,6 +298,13 @@ def evaluate_retrieval(
         identified=identified,
         tried=tried,
     )
+
+
+def _as_rates(values: Any) -> list[float]:
+    rates = np.asarray(values, dtype=np.float64)
+    if rates.ndim != 1 or not np.all((rates >= 0) & (rates <= 1)):
+        raise ValueError(f"pairs must be True, False or rates of false accepts from 0 to 1, got {values!r}")
+    return [float(each) for each in rates]
 
 
 def _as_marks(values: Any, count: int) -> npt.NDArray[np.bool_]:

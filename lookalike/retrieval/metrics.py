@@ -133,7 +133,8 @@ class Metric:
     def per_query(self, ranking: Ranking) -> PerQuery:
         """One value for each query of the ranking: (Q,)."""
         function: Callable[..., Any] = METRICS[self.family]
-        values: PerQuery = function(ranking) if self.k is None else function(ranking, self.k)
+        # more than any gallery holds is the whole gallery, and must fit a whole number of 64 bits
+        values: PerQuery = function(ranking) if self.k is None else function(ranking, min(self.k, 2**62))
         return values
 
 

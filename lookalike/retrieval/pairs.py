@@ -16,7 +16,11 @@ _BITS = 14
 _GROUPS = 64
 """Queries are counted in so many groups, of which a bootstrap draws: their similarities are not kept."""
 
-_DRAWS_AT_ONCE = 50
+_FINER_BITS = 10
+"""A bin that is too coarse is divided into 2^10 at a time: from 2^-14 to what float32 tells apart below 1."""
+
+_DRAWN = 2**23
+"""Counts of draws that a bootstrap holds at a time."""
 
 
 class PairBins:
@@ -46,6 +50,10 @@ class PairBins:
         if removed.size:
             of_others -= self._counts(bins[removed])
 
+    def forget(self) -> None:
+        """Give the memory of the counts back."""
+        self.by_group = (np.zeros((0, 2), np.int64), np.zeros((0, 2), np.int64))
+
     def _counts(self, bins: IntArray) -> IntArray:
         return np.bincount(bins, minlength=self.bins + 2)
 
@@ -54,7 +62,8 @@ class PairCounts:
     """How many pairs of each kind have a similarity within each of some 32,000 bins.
 
     edges: (B + 1,) ascending; a pair is in bin i where `edges[i] <= similarity < edges[i + 1]`, exactly:
-        edges are whole multiples of a power of two, 2^-14 for unit vectors.
+        edges are whole multiples of powers of two, 2^-14 for unit vectors and smaller ones where bins were
+        divided.
     positives: (B,) pairs of one label. others: (B,) pairs of two. The pair of an image with itself and
         junk are in neither. Where query and gallery are one set, each pair is counted from both its ends.
 
@@ -93,44 +102,54 @@ class PairCounts:
     @property
     def memory(self) -> int:
         """Bytes that the counts take."""
-        return sum(each.nbytes for each in self.bins.by_group)
+        return sum(each.nbytes for each in self.by_group)
 
-    def crowded(self, rates: Sequence[float], epsilon: float) -> dict[int, PairBins]:
+    def crowded(self, rates: Sequence[float], kind: npt.DTypeLike) -> dict[int, PairBins]:
         """The bins that decide about thresholds and hold too many pairs, each with finer ones to count in.
 
-        Too many are 1/2000 of all positives, or 1/50 of the others that may be accepted.
-        epsilon: how far apart numbers next to 1 are in the type of the similarities; no bin is narrower than
-        what lies between two numbers.
+        Too many are 1/2000 of all positives, or 1/50 of the others that may be accepted. The bins beside a
+        deciding one count too: with other queries, the threshold would lie there.
+        kind: the type of the similarities; no bin is narrower than what lies between two of its numbers.
         """
+        told = np.finfo(kind)
         positives, others = self.positives, self.others
         if not positives.any() or not others.any():
             return {}
         false = _share_from(others)
         found: dict[int, PairBins] = {}
-        for rate in rates:
-            place = int(np.argmax(false <= rate)) - 1  # with this bin, too many would be accepted
-            if place < 0:
+        # with this bin, too many would be accepted
+        deciding = [(rate, int(np.argmax(false <= rate)) - 1) for rate in rates]
+        for rate, place in [(rate, at + beside) for rate, at in deciding for beside in (-1, 0, 1) if at >= 0]:
+            if not 0 <= place < len(positives):
                 continue
             many = positives[place] > positives.sum() / 2000 or others[place] > rate * others.sum() / 50
             low, high = float(self.edges[place]), float(self.edges[place + 1])
-            between = epsilon * 2.0 ** (math.ceil(math.log2(max(abs(low), abs(high)))) - 1)
-            bits = min(_BITS, math.floor(math.log2((high - low) / between)))
-            if many and bits > 0:
-                finer = (high - low) * 2.0**-bits
+            between = float(told.eps) * 2.0 ** (math.ceil(math.log2(max(abs(low), abs(high)))) - 1)
+            bits = min(_FINER_BITS, math.floor(math.log2((high - low) / between)))
+            finer = (high - low) * 2.0**-bits
+            if many and bits > 0 and finer > float(told.tiny):
                 found[place] = PairBins(low / finer, 2**bits, finer, self.bins.groups)
         return found
 
     def replace(self, finer: Mapping[int, PairBins]) -> None:
         """Put finer bins into the places of those that `crowded` named, once all pairs are counted."""
-        for place in sorted(finer, reverse=True):
-            new = finer[place]
-            inner = (np.arange(1, new.bins) + new.first) * new.width
-            self.edges = np.concatenate([self.edges[: place + 1], inner, self.edges[place + 1 :]])
-            positives, others = (
-                np.concatenate([old[:, :place], added[:, 1:-1], old[:, place + 1 :]], axis=1)
-                for old, added in zip(self.by_group, new.by_group, strict=True)
-            )
-            self._finer = positives, others
+        edges: list[npt.NDArray[np.float64]] = []
+        positives: list[IntArray] = []
+        others: list[IntArray] = []
+        start = 0
+        for place in [*sorted(finer), len(self.edges) - 1]:
+            edges.append(self.edges[start:place])
+            for old, pieces in zip(self.by_group, (positives, others), strict=True):
+                pieces.append(old[:, start:place])
+            if place in finer:
+                new = finer[place]
+                edges.append((np.arange(new.bins, dtype=np.float64) + new.first) * new.width)
+                for added, pieces in zip(new.by_group, (positives, others), strict=True):
+                    pieces.append(added[:, 1:-1])
+            start = place + 1
+        self.edges = np.concatenate([*edges, self.edges[-1:]])
+        self._finer = np.concatenate(positives, axis=1), np.concatenate(others, axis=1)
+        self.bins.forget()
 
     def accepted(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """The receiver operating characteristic: (thresholds, false accept rates, true accept rates).
@@ -166,20 +185,21 @@ class PairCounts:
     ) -> tuple[float, float]:
         """Bootstrap interval of `true_accept_rate`: how it would vary with other queries.
 
-        Queries are drawn with replacement in 64 random groups, and each draw has a threshold of its own.
-        Raises ValueError for a confidence outside of 0..1, and for fewer than two groups.
+        Queries are drawn with replacement in 64 random groups, and each draw has a threshold of its own. The
+        figure itself where there is one group only. Raises ValueError for a confidence outside of 0..1.
         """
         if not 0 < confidence < 1:
             raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
-        self.threshold_at(false_accept_rate)  # says what is wrong with the rate or the pairs
+        figure = self.true_accept_rate(false_accept_rate)  # says what is wrong with the rate or the pairs
         met = np.flatnonzero(sum(each.sum(axis=1) for each in self.by_group))
         if len(met) < 2:
-            raise ValueError("an interval needs pairs of at least two queries")
+            return figure, figure
         positives, others = (each[met].astype(np.float64) for each in self.by_group)
         generator = np.random.default_rng(seed)
         rates = []
-        for start in range(0, resamples, _DRAWS_AT_ONCE):
-            count = min(_DRAWS_AT_ONCE, resamples - start)
+        at_once = max(1, _DRAWN // positives.shape[1] // 8)
+        for start in range(0, resamples, at_once):
+            count = min(at_once, resamples - start)
             times = generator.multinomial(len(met), np.full(len(met), 1 / len(met)), size=count)
             accepted, right = (_from_above(times @ each) for each in (others, positives))
             for false, true in zip(accepted, right, strict=True):

@@ -50,6 +50,10 @@ def test_what_cannot_be_refined() -> None:
         Refinement(database_augmentation=1)(codes, codes)
     with pytest.raises(UserError, match="each query would find itself"):
         Refinement(query_expansion=1)(whole, whole)
+    named = replace(whole, paths=[f"{row}.jpg" for row in range(48)])
+    part = replace(named, features=named.features[:8], labels=named.labels[:8], paths=named.paths[:8])
+    with pytest.raises(UserError, match="without the pictures of the queries"):
+        score_features(part, named, refinement=Refinement(query_expansion=1))
     longer = replace(whole, features=2 * whole.features)
     with pytest.raises(UserError, match="not of length 1"):
         Refinement(database_augmentation=1)(longer, longer)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -206,8 +207,36 @@ def test_interval_of_a_true_accept_rate() -> None:
         result.by_class(name)
     with pytest.raises(ValueError, match="needs two classes"):
         evaluate_retrieval(features, np.zeros(640), features, np.zeros(640), metrics=[name])
-    with pytest.raises(ValueError, match="at least two queries"):
-        evaluate_retrieval(features[:1], labels[:1], features[1:], labels[1:], metrics=[name]).interval(name)
+    alone = evaluate_retrieval(features[:1], labels[:1], features[1:], labels[1:], metrics=[name])
+    assert alone.interval(name) == (alone[name], alone[name])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_interval_of_a_rate_whose_threshold_lies_beside_the_edge_of_a_bin(dtype: type) -> None:
+    """Similarities 0.5 ± 1e-6: draws have their thresholds on both sides of the edge 0.5."""
+    generator, labels = np.random.default_rng(0), np.arange(320) % 40
+    angles = np.linspace(0, 2 * np.pi, 40, endpoint=False)[labels]
+    query, gallery = np.zeros((2, 320, 4))
+    query[:, 0], gallery[:, 0], gallery[:, 3] = 1, 0.5, 0.75**0.5
+    for each in (query, gallery):
+        circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        each[:, 1:3] = 1e-3 * (circle + 0.5 * generator.normal(size=(320, 2)))
+    wrong = (query @ gallery.T)[labels[:, None] != labels]
+    gallery[:, 0] -= np.quantile(wrong, 0.9) - 0.5 + 3e-8
+    name = "TAR@FAR=0.1"
+    result = evaluate_retrieval(query.astype(dtype), labels, gallery.astype(dtype), labels, metrics=[name])
+    low, high = result.interval(name)
+    assert result[name] - 0.05 < low < result[name] < high < result[name] + 0.05
+
+
+@pytest.mark.parametrize(
+    ("pairs", "told"), [([2.0], "from 0 to 1"), ([np.nan], "from 0 to 1"), (0.01, "from 0 to 1")]
+)
+def test_rates_of_pairs_must_be_rates(pairs: Any, told: str) -> None:
+    features, labels = np.eye(4), np.array([0, 0, 1, 1])
+    with pytest.raises(ValueError, match=told):
+        evaluate_retrieval(features, labels, features, labels, pairs=pairs)
+    assert evaluate_retrieval(features, labels, features, labels, pairs=np.array([0.0])).pairs is not None
 
 
 def test_pairs_of_unit_vectors_have_narrow_bins() -> None:

@@ -174,8 +174,9 @@ def test_on_an_accelerator(case: dict[str, Any]) -> None:
         data = (case["query"], case["query_labels"], case["gallery"], case["gallery_labels"])
         if not np.isin(case["query_labels"], case["gallery_labels"]).any():
             return
-        there = evaluate_retrieval(*data, pairs=True, top_k=3, block_size=case["block_size"])
-    here = evaluate_retrieval(*data, pairs=True, top_k=3)
+        rates = (0.3, 0.05)  # whole numbers tie, so that bins are divided
+        there = evaluate_retrieval(*data, pairs=rates, top_k=3, block_size=case["block_size"])
+    here = evaluate_retrieval(*data, pairs=rates, top_k=3)
     for name in ("first_hit_rank", "positives", "best_positive", "best_other", "nearest_other"):
         np.testing.assert_array_equal(getattr(there, name), getattr(here, name))
     np.testing.assert_array_equal(there.top_k.indices, here.top_k.indices)
