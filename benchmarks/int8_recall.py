@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from binary_features import lookalike
 from numpy.typing import NDArray
 
 from lookalike import Embedder, load_recipe
@@ -33,15 +32,6 @@ RECIPES = ["product/grocery_mobilenetv2", "hash/emoji_sign", "metric_learning/om
 CALIBRATION = 256
 BATCH = 32
 METRICS = ("recall@1", "mAP")
-
-
-def lookalike(verb: str, recipe: str, overrides: list[str]) -> dict[str, Any]:
-    """What a verb prints with --json, run in a process of its own."""
-    command = [sys.executable, "-m", "lookalike", verb, "-c", recipe, "--json"]
-    for override in overrides:
-        command += ["-o", override]
-    finished = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return dict(json.loads(finished.stdout))
 
 
 def training_pictures(recipe: Any, model: Embedder, count: int) -> NDArray[np.float32]:

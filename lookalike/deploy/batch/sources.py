@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -68,11 +69,12 @@ def file_state(path: str) -> str:
     return f"{stat.st_size} {stat.st_mtime_ns}"
 
 
-class _Files:
+class _Files(ABC):
     """What all sources have in common whose pictures are files of their own."""
 
+    @abstractmethod
     def listing(self) -> Iterator[Picture]:
-        raise NotImplementedError
+        """The pictures, in their order."""
 
     def pictures(self, parts: Sequence[range]) -> Iterator[Picture]:
         return at_positions(self.listing(), parts)
