@@ -158,8 +158,8 @@ def open_folder(folder: ModelFolder, threads: int | None, device: str) -> Runtim
     if device_number(device) is not None:
         return _on_a_gpu(folder, threads, device)
     first = open_runtime(folder, FIRST, threads)
-    if importlib.util.find_spec("openvino") is None:
-        return first
+    if importlib.util.find_spec("openvino") is None or folder.precision == "int8":
+        return first  # OpenVINO computes no graph in int8 (see its runtime)
     others = {"openvino": lambda: open_runtime(folder, "openvino", threads)}
     return AutomaticRuntime(first, others, _key(folder, threads))
 

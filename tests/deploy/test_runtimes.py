@@ -6,6 +6,7 @@ import json
 import logging
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
@@ -18,7 +19,7 @@ from lookalike import ModelFolder
 from lookalike.core.errors import UserError
 from lookalike.deploy import automatic_runtime, runtime
 from lookalike.deploy.automatic_runtime import AutomaticRuntime, fastest, trial
-from lookalike.deploy.runtime import Batch, Floats, open_runtime
+from lookalike.deploy.runtime import Batch, Floats, OnnxRuntime, open_runtime
 from tests.tiny import SIDE
 
 needs_openvino = pytest.mark.skipif(
@@ -112,6 +113,13 @@ def test_a_damaged_graph_is_one_sentence(folder: ModelFolder, backend: str, tmp_
 def test_what_cannot_run_is_told(folder: ModelFolder, arguments: dict[str, Any], told: str) -> None:
     with pytest.raises(UserError, match=told):
         open_runtime(folder, **arguments)
+
+
+def test_openvino_never_runs_a_graph_in_int8(folder: ModelFolder) -> None:
+    whole = replace(folder, precision="int8")
+    assert isinstance(open_runtime(whole, "auto"), OnnxRuntime)
+    with pytest.raises(UserError, match="of which OpenVINO gives other features: use backend 'onnx'"):
+        open_runtime(whole, "openvino")
 
 
 def test_a_runtime_that_is_not_installed_is_told(
