@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from lookalike import Embedder, load_recipe
 from lookalike.deploy.quantisation import quantise_graph
 from lookalike.deploy.quantisation.graph import WeightBits
-from lookalike.deploy.runtime import OnnxRuntime
+from lookalike.deploy.runtimes.runtime import OnnxRuntime
 from lookalike.evaluation.recipe_sets import evaluation_records
 from lookalike.images import read_records
 from lookalike.retrieval import Result, evaluate_retrieval

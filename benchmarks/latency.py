@@ -42,7 +42,7 @@ import torch
 from lookalike import ModelFolder, load_recipe
 from lookalike.core.machine import has_integer_dot_products, processor
 from lookalike.deploy.export import export_model
-from lookalike.deploy.runtime import open_runtime
+from lookalike.deploy.runtimes.runtime import open_runtime
 from lookalike.model import RecModel, build_model
 
 RECIPE = Path(__file__).resolve().parent.parent / "recipes" / "general" / "pp_shitu_v2.yaml"

@@ -33,7 +33,7 @@ from lookalike import ModelFolder, Recipe, load_recipe
 from lookalike.core.errors import LookalikeError
 from lookalike.deploy.export import export_model
 from lookalike.deploy.preprocessing import recipe_preprocess
-from lookalike.deploy.runtime import open_runtime
+from lookalike.deploy.runtimes.runtime import open_runtime
 from lookalike.model import build_rec_model
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from lookalike import Embedder, Recipe, export, load_recipe, train
-from lookalike.deploy.runtime import OnnxRuntime
+from lookalike.deploy.runtimes.runtime import OnnxRuntime
 from lookalike.retrieval import evaluate_retrieval
 from lookalike.training.benchmark import build_benchmark
 

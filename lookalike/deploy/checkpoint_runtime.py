@@ -14,12 +14,12 @@ from torch import nn
 
 from lookalike.core.component import Place
 from lookalike.core.errors import UserError
-from lookalike.deploy.deployed import deployed_module, output_key
 from lookalike.deploy.embedder import Embedder
-from lookalike.deploy.export import trained_model
+from lookalike.deploy.export.deployed import deployed_module, output_key
+from lookalike.deploy.export.from_recipe import trained_model
 from lookalike.deploy.model_folder import MANIFEST
 from lookalike.deploy.preprocessing import recipe_preprocess
-from lookalike.deploy.torch_runtime import TorchRuntime, torch_device
+from lookalike.deploy.runtimes.torch_runtime import TorchRuntime, torch_device
 from lookalike.model import RecModel, as_vectors
 from lookalike.recipe import Recipe, load_recipe
 

@@ -14,7 +14,7 @@ from lookalike.core.errors import UserError
 from lookalike.core.progress import track
 from lookalike.deploy.model_folder import ModelFolder
 from lookalike.deploy.pipeline import OnBroken, Pipeline, Positions, default_workers
-from lookalike.deploy.runtime import Batch, Floats, Runtime, open_runtime
+from lookalike.deploy.runtimes.runtime import Batch, Floats, Runtime, open_runtime
 from lookalike.deploy.sources import Source, as_picture, each_source, is_one
 from lookalike.deploy.thresholds import Thresholds
 from lookalike.images import Preprocess

@@ -51,7 +51,7 @@ class ModelFolder:
     precision: that of the arithmetic; features are float32 in any.
     architecture: the modules that `weights` belong to, see `lookalike.deploy.architecture`.
     made_from: recipe, weights and training. metrics: figures of the model, taken on `metrics_data`.
-    parity: how far the features of each runtime are from those of PyTorch, see `lookalike.deploy.parity`.
+    parity: how far the features of each runtime are from those of PyTorch (`lookalike.deploy.proof.parity`).
     quantisation: what a graph in 8 bits is made of and costs, see `lookalike.deploy.quantisation`.
     notes: further sections of the model card by their titles. files: SHA-256 of each file.
     """

@@ -9,7 +9,7 @@ import numpy as np
 
 from lookalike.core.errors import UserError
 from lookalike.deploy.embedder import Embedder
-from lookalike.deploy.runtime import Batch, Floats, GraphInput, Runtime
+from lookalike.deploy.runtimes.runtime import Batch, Floats, GraphInput, Runtime
 from lookalike.recipe.views import Views
 
 

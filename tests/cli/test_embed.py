@@ -176,7 +176,7 @@ def test_a_deploy_yaml_of_the_reference(
     file = tmp_path / "inference_rec.yaml"
     file.write_text(yaml.safe_dump(values), encoding="utf-8")
     sizes: list[int] = []
-    from lookalike.deploy.runtime import OnnxRuntime
+    from lookalike.deploy.runtimes.runtime import OnnxRuntime
 
     run = OnnxRuntime.__call__
     monkeypatch.setattr(

@@ -14,7 +14,7 @@ from PIL import Image
 
 from lookalike import Embedder, Recipe
 from lookalike.core.errors import BrokenImage, UserError
-from lookalike.deploy.runtime import OnnxRuntime
+from lookalike.deploy.runtimes.runtime import OnnxRuntime
 from lookalike.images import Preprocess, decode_image
 from lookalike.training import evaluate
 from tests.tiny import recipe_values

@@ -13,7 +13,7 @@ from lookalike import Embedder, Recipe
 from lookalike.cli.scored_sets import sets_of_recipe
 from lookalike.core.errors import UserError
 from lookalike.deploy.extraction import extract
-from lookalike.deploy.runtime import GraphInput
+from lookalike.deploy.runtimes.runtime import GraphInput
 from lookalike.deploy.views import encode_views, resize, with_views
 from lookalike.evaluation.views import encode_views as encode_views_with_torch
 from lookalike.images import Preprocess

@@ -14,7 +14,7 @@ import torch
 
 from lookalike import Embedder, ModelFolder, Recipe, evaluate, export, train
 from lookalike.core.errors import UserError
-from lookalike.deploy.export import INTEGER_PARITY, trained_model
+from lookalike.deploy.export.from_recipe import INTEGER_PARITY, trained_model
 from lookalike.doctor import check_recipe
 from lookalike.training.trainer import Trainer
 from tests.tiny import recipe_values

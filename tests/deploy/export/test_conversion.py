@@ -11,11 +11,10 @@ import pytest
 
 from lookalike import Embedder, ModelFolder, Recipe, export
 from lookalike.core.errors import LookalikeError, UserError
-from lookalike.deploy import conversion
-from lookalike.deploy.export import ExportOptions
-from lookalike.deploy.parity import LIMITS, Limit
+from lookalike.deploy.export import ExportOptions, conversion
+from lookalike.deploy.proof.parity import LIMITS, Limit
 from lookalike.deploy.quantisation import QuantisationReport
-from tests.deploy.test_export import take_graph_of, values_of
+from tests.deploy.export.test_export import take_graph_of, values_of
 from tests.tiny import SIDE
 
 

@@ -26,7 +26,7 @@ from lookalike.core.files import write_json
 from lookalike.core.log import logger
 from lookalike.core.machine import available_threads, cache_folder, processor
 from lookalike.deploy.model_folder import ModelFolder
-from lookalike.deploy.runtime import Batch, Floats, Runtime, device_number, open_runtime
+from lookalike.deploy.runtimes.runtime import Batch, Floats, Runtime, device_number, open_runtime
 
 Load = Literal["one", "many"]
 """Pictures that come alone, or several at once."""

@@ -28,7 +28,7 @@ def write_graph(module: nn.Module, example: Tensor, file: Path) -> None:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise missing_extra("onnx", "train", "export") from error
-    from lookalike.deploy.graph_passes import simplify_file  # needs onnx
+    from lookalike.deploy.export.graph_passes import simplify_file  # needs onnx
 
     with _quiet("to ONNX"):
         program: Any = torch.onnx.export(

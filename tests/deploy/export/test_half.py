@@ -9,8 +9,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from lookalike.deploy.half import Half, halve_weights
-from lookalike.deploy.runtime import OnnxRuntime
+from lookalike.deploy.export.half import Half, halve_weights
+from lookalike.deploy.runtimes.runtime import OnnxRuntime
 
 
 def graph(folder: Path, largest: float = 1.0) -> tuple[Path, np.ndarray]:

@@ -15,13 +15,14 @@ from safetensors.torch import save_file
 
 from lookalike import Embedder, ModelFolder, Recipe, export
 from lookalike.core.errors import LookalikeError, UserError
-from lookalike.deploy import export as export_module
 from lookalike.deploy.architecture import load_torch
-from lookalike.deploy.deployed import FromPixels, deployed_module
-from lookalike.deploy.export import ExportOptions, ExportResult, trained_model
-from lookalike.deploy.graph import write_graph
+from lookalike.deploy.export import ExportOptions, ExportResult
+from lookalike.deploy.export import from_recipe as export_module
+from lookalike.deploy.export.deployed import FromPixels, deployed_module
+from lookalike.deploy.export.from_recipe import trained_model
+from lookalike.deploy.export.graph import write_graph
 from lookalike.deploy.model_folder import GRAPH, MANIFEST, PROGRAM, WEIGHTS
-from lookalike.deploy.runtime import OnnxRuntime
+from lookalike.deploy.runtimes.runtime import OnnxRuntime
 from lookalike.images import Preprocess
 from lookalike.model import build_backbone, build_model, load_weights
 from tests.tiny import SIDE, TRAIN_CLASSES, recipe_values

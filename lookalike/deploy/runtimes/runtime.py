@@ -37,8 +37,8 @@ def open_runtime(
     """What runs a model folder.
 
     backend: `onnx` is onnxruntime; `openvino` needs `lookalike[openvino]` and `torch` `lookalike[train]`;
-        `auto` is the fastest of those that are installed (`deploy.automatic_runtime`), on a GPU the first
-        that can use it.
+        `auto` is the fastest of those that are installed (`automatic_runtime`), on a GPU the first that can
+        use it.
     threads: how many compute a batch; by default as many as OMP_NUM_THREADS says, or as there are cores.
     device: `cpu`, or `cuda` (`cuda:1`) where the backend can use such a device.
 
@@ -54,7 +54,7 @@ def open_runtime(
     if backend == "onnx":
         return OnnxRuntime(folder.graph_file, threads, device)
     # by name, so that nobody needs the packages of a runtime that is not used
-    module = importlib.import_module(f"lookalike.deploy.{_module(backend)}")
+    module = importlib.import_module(f"lookalike.deploy.runtimes.{_module(backend)}")
     runtime: Runtime = module.open_folder(folder, threads, device)
     return runtime
 

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from lookalike.core.errors import UserError
 from lookalike.core.progress import track
-from lookalike.deploy.half import halve_weights
+from lookalike.deploy.export.half import halve_weights
+from lookalike.deploy.export.reduced import Reduction, figures_by_size, sizes_to_tell
 from lookalike.deploy.model_folder import ModelFolder
-from lookalike.deploy.parity import Encode, Pictures, recall_at_1
+from lookalike.deploy.proof.parity import Encode, Pictures, recall_at_1
+from lookalike.deploy.proof.samples import training_sample
 from lookalike.deploy.quantisation import quantise_graph
-from lookalike.deploy.reduced import Reduction, figures_by_size, sizes_to_tell
-from lookalike.deploy.samples import training_sample
 from lookalike.recipe import Recipe
 
 Prepare = Callable[[str], NDArray[Any]]

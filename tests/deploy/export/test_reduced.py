@@ -10,8 +10,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from lookalike.core.errors import UserError
-from lookalike.deploy.reduced import Reduction, figures_by_size, reduce_graph, sizes_to_tell
-from lookalike.deploy.runtime import OnnxRuntime
+from lookalike.deploy.export.reduced import Reduction, figures_by_size, reduce_graph, sizes_to_tell
+from lookalike.deploy.runtimes.runtime import OnnxRuntime
 
 WIDTH = 12
 

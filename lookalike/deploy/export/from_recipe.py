@@ -16,10 +16,11 @@ from lookalike.core.errors import UserError
 from lookalike.core.files import atomic_folder
 from lookalike.core.log import logger
 from lookalike.deploy.architecture import Architecture, write_weights
-from lookalike.deploy.conversion import figures_of_sizes, learned_reduction, to_8_bits, to_16_bits
-from lookalike.deploy.deployed import Deployed, FromPixels, deployed_module, output_key, taking
-from lookalike.deploy.graph import write_graph, write_program
-from lookalike.deploy.integer import make_integer
+from lookalike.deploy.export.conversion import figures_of_sizes, learned_reduction, to_8_bits, to_16_bits
+from lookalike.deploy.export.deployed import Deployed, FromPixels, deployed_module, output_key, taking
+from lookalike.deploy.export.graph import write_graph, write_program
+from lookalike.deploy.export.integer import make_integer
+from lookalike.deploy.export.provenance import Provenance
 from lookalike.deploy.model_folder import (
     EARLIER_MANIFEST,
     FILES,
@@ -29,11 +30,10 @@ from lookalike.deploy.model_folder import (
     InputKind,
     ModelFolder,
 )
-from lookalike.deploy.parity import LIMITS, Limit, angles
 from lookalike.deploy.preprocessing import recipe_preprocess
-from lookalike.deploy.provenance import Provenance
+from lookalike.deploy.proof.parity import LIMITS, Limit, angles
+from lookalike.deploy.proof.trial import encoder, noise_batch, prove, trial_pictures
 from lookalike.deploy.thresholds import THRESHOLDS
-from lookalike.deploy.trial import encoder, noise_batch, prove, trial_pictures
 from lookalike.model import RecModel, build_rec_model, load_weights
 from lookalike.model.slim.quantisation import without_rounding
 from lookalike.recipe import Recipe, require_paths, warn_where_trained_otherwise
@@ -83,7 +83,7 @@ class ExportResult:
     """Where the model folder is, and how far its features are from those of the PyTorch model.
 
     largest_difference: of the graph in onnxruntime, relative to the largest value; in int8 the largest of
-        1 - cosine. parity: of all runtimes, see `lookalike.deploy.parity.Parity`.
+        1 - cosine. parity: of all runtimes, see `lookalike.deploy.proof.parity.Parity`.
     """
 
     folder: str
@@ -133,7 +133,7 @@ def export(
 
     `folder` is `Global.save_inference_dir` by default. The graph has a dynamic batch. Every runtime that can
     use the folder embeds a sample of the pictures that the recipe is scored on, and the folder is only put in
-    place when their features agree with those of the PyTorch model (`lookalike.deploy.parity.LIMITS`).
+    place when their features agree with those of the PyTorch model (`lookalike.deploy.proof.parity.LIMITS`).
     """
     require_paths(recipe, ("Global",))
     settings = recipe.global_

@@ -9,7 +9,7 @@ from torch import nn
 from lookalike.core.errors import UserError
 from lookalike.deploy.architecture import load_torch
 from lookalike.deploy.model_folder import ModelFolder
-from lookalike.deploy.runtime import Batch, Floats, device_number
+from lookalike.deploy.runtimes.runtime import Batch, Floats, device_number
 
 
 class TorchRuntime:

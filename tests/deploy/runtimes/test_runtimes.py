@@ -17,9 +17,9 @@ import pytest
 
 from lookalike import ModelFolder
 from lookalike.core.errors import UserError
-from lookalike.deploy import automatic_runtime, runtime
-from lookalike.deploy.automatic_runtime import AutomaticRuntime, fastest, trial
-from lookalike.deploy.runtime import Batch, Floats, OnnxRuntime, open_runtime
+from lookalike.deploy.runtimes import automatic_runtime, runtime
+from lookalike.deploy.runtimes.automatic_runtime import AutomaticRuntime, fastest, trial
+from lookalike.deploy.runtimes.runtime import Batch, Floats, OnnxRuntime, open_runtime
 from tests.tiny import SIDE
 
 needs_openvino = pytest.mark.skipif(
@@ -241,7 +241,7 @@ def test_torch_is_imported_for_its_own_backend_only(folder: ModelFolder) -> None
     text = (
         "import sys, numpy as np\n"
         "from lookalike.deploy.model_folder import ModelFolder\n"
-        "from lookalike.deploy.runtime import open_runtime\n"
+        "from lookalike.deploy.runtimes.runtime import open_runtime\n"
         f"folder = ModelFolder.open({str(folder.path)!r})\n"
         f"open_runtime(folder, 'auto')(np.zeros((8, 3, {SIDE}, {SIDE}), np.float32))\n"
         "print('torch' in sys.modules)\n"

@@ -11,7 +11,7 @@ import numpy as np
 from lookalike.core.errors import UserError, missing_extra
 from lookalike.core.machine import available_threads
 from lookalike.deploy.model_folder import ModelFolder
-from lookalike.deploy.runtime import Batch, Floats, GraphInput, device_number
+from lookalike.deploy.runtimes.runtime import Batch, Floats, GraphInput, device_number
 
 
 class OpenVinoRuntime:

@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from lookalike import ModelFolder
-from lookalike.deploy.graph_passes import simplify, simplify_file
+from lookalike.deploy.export.graph_passes import simplify, simplify_file
 
 Values = dict[str, np.ndarray]
 RELATIVE = 1e-6

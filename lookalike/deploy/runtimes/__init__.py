@@ -1,0 +1,1 @@
+"""What computes the features of a model folder: onnxruntime, OpenVINO, PyTorch, or the fastest of them."""
