@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 import typer
 
-from lookalike.cli.models import open_model
+from lookalike.cli.models import of_pytorch, open_model
 from lookalike.cli.options import Json, Overrides, answer, application, warn_of_unused
 from lookalike.core import process
 from lookalike.core.component import Section
@@ -80,8 +80,21 @@ def embed(
         typer.Option("--engine", help="Who computes: this process, or a Ray cluster (lookalike[ray])."),
     ] = "local",
     backend: Annotated[
-        str, typer.Option("--backend", help="What runs a model folder: onnx, openvino, torch, auto.")
-    ] = "onnx",
+        str | None,
+        typer.Option(
+            "--backend",
+            help="What runs a model folder: onnx, openvino, torch, auto (default: onnx; on a GPU auto).",
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="cpu, or a GPU: cuda, cuda:1.")] = "cpu",
+    precision: Annotated[
+        Literal["fp32", "fp16", "bf16"],
+        typer.Option("--precision", help="What layers compute in, by PyTorch."),
+    ] = "fp32",
+    compile: Annotated[
+        bool,
+        typer.Option("--compile", help="torch.compile first: a minute, which pays for many pictures."),
+    ] = False,
     layer: Annotated[
         list[str],
         typer.Option(
@@ -109,7 +122,12 @@ def embed(
         raise UserError("several processes write what they find to files: name one with --out")
     # onnxruntime computes a batch in each worker, which leaves no core waiting; `auto` might change in the
     # middle of the work, and the last bits with it
-    runtime: dict[str, Any] = {"backend": backend, **({"threads": 1} if backend == "onnx" else {})}
+    backend = backend or ("onnx" if device == "cpu" else "auto")
+    runtime: dict[str, Any] = {"backend": backend, "device": device}
+    if backend == "onnx" and device == "cpu":
+        runtime["threads"] = 1
+    if precision != "fp32" or compile:
+        runtime |= {"precision": precision, "compile": compile}
     if engine == "ray":
         check_ray()
     inputs = list(names or [])
@@ -233,9 +251,8 @@ def _configured(
                 f"{config}: neither Global.rec_inference_model_dir nor Arch says which model to use"
             )
         checkpoint = importlib.import_module("lookalike.deploy.checkpoint_runtime")
-        model = checkpoint.embedder_of_recipe(
-            recipe, layer=layer
-        )  # RecPreProcess is its preprocessing already
+        # RecPreProcess is its preprocessing already
+        model = checkpoint.embedder_of_recipe(recipe, layer=layer, **of_pytorch(runtime))
     else:
         folder = _without_prefix(str(folder))
         model = open_model(folder, layer, f"Global.rec_inference_model_dir of {config}", **runtime)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,4 +41,9 @@ def open_model(
             f"{folder} is neither a model folder nor a checkpoint: no {MANIFEST} and no recipe.yaml there "
             f"({named_by} names it)"
         )
-    return Embedder.from_checkpoint(folder, layer=list(layer))
+    return Embedder.from_checkpoint(folder, layer=list(layer), **of_pytorch(options))
+
+
+def of_pytorch(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those options of `Embedder` that a checkpoint has too: it has no graph for another runtime."""
+    return {name: options[name] for name in ("device", "precision", "compile") if name in options}

@@ -19,6 +19,7 @@ from lookalike.deploy.export.deployed import deployed_module, output_key
 from lookalike.deploy.export.from_recipe import trained_model
 from lookalike.deploy.model_folder import MANIFEST
 from lookalike.deploy.preprocessing import recipe_preprocess
+from lookalike.deploy.runtimes.runtime import Precision
 from lookalike.deploy.runtimes.torch_runtime import TorchRuntime, torch_device
 from lookalike.model import RecModel, as_vectors
 from lookalike.recipe import Recipe, load_recipe
@@ -41,9 +42,9 @@ class LayerFeatures(nn.Module):
 
 
 def embedder_of_checkpoint(
-    checkpoint: str | Path, *, layer: str | Sequence[str] | None = None, device: str = "cpu"
+    checkpoint: str | Path, *, layer: str | Sequence[str] | None = None, **options: Any
 ) -> Embedder:
-    """An Embedder over a checkpoint folder, which holds its recipe."""
+    """An Embedder over a checkpoint folder, which holds its recipe. options: of `embedder_of_recipe`."""
     folder = Path(checkpoint)
     recipe_file = folder / "recipe.yaml"
     if not recipe_file.is_file():
@@ -52,18 +53,26 @@ def embedder_of_checkpoint(
         )
     recipe = load_recipe(recipe_file)
     recipe.global_.pretrained_model = str(folder)
-    return embedder_of_recipe(recipe, layer=layer, device=device)
+    return embedder_of_recipe(recipe, layer=layer, **options)
 
 
 def embedder_of_recipe(
-    recipe: Recipe, *, layer: str | Sequence[str] | None = None, device: str = "cpu"
+    recipe: Recipe,
+    *,
+    layer: str | Sequence[str] | None = None,
+    device: str = "cpu",
+    precision: Precision = "fp32",
+    compile: bool = False,
 ) -> Embedder:
-    """An Embedder over the model of a recipe and the weights that `Global.pretrained_model` names."""
+    """An Embedder over the model of a recipe and the weights that `Global.pretrained_model` names.
+
+    The other options are those of `Embedder`.
+    """
     layers = [layer] if isinstance(layer, str) else list(layer or [])
     model = trained_model(recipe, output_key(recipe), watched=layers)
     module: nn.Module = LayerFeatures(model, layers) if layers else deployed_module(recipe, model)
     preprocess = recipe_preprocess(recipe)
-    runtime = TorchRuntime(module, torch_device(device))
+    runtime = TorchRuntime(module, torch_device(device), precision=precision, compiled=compile)
     shape = preprocess.image_shape or recipe.global_.image_shape
     size = int(runtime(np.zeros((1, *shape), np.float32)).shape[1])
     binarize = None if layers else recipe.global_.feature_binarize

@@ -37,6 +37,8 @@ class Embedder:
     backend: what runs the model: `onnx`, `openvino`, `torch`, or `auto`, the fastest that is installed.
     device: `cpu`, `cuda`, `cuda:1`. threads: how many compute a batch, by default as many as
     `OMP_NUM_THREADS` says, or as there are cores.
+    precision, compile: with PyTorch, `fp16` or `bf16` computes layers in half precision, and `torch.compile`
+    takes a minute at the first batch for a higher rate from then on.
     """
 
     folder: ModelFolder | None = None
@@ -51,13 +53,15 @@ class Embedder:
         backend: str = "auto",
         device: str = "cpu",
         threads: int | None = None,
+        precision: str = "fp32",
+        compile: bool = False,
     ) -> None:
         opened = ModelFolder.open(folder)
+        runtime = open_runtime(opened, backend, threads, device, precision, compile)
         self._set(
-            open_runtime(opened, backend, threads, device), opened.preprocessing(), opened.size,
-            opened.binarize, opened.fingerprint, str(folder),
-        )  # fmt: skip
-        if opened.input == "uint8_nhwc":
+            runtime, opened.preprocessing(), opened.size, opened.binarize, opened.fingerprint, str(folder)
+        )
+        if opened.input == "uint8_nhwc" or getattr(runtime, "takes_pixels", False):
             self.geometry = self.preprocess.split().pixels
         self.folder = self._unverified = opened
 
@@ -76,18 +80,18 @@ class Embedder:
 
     @classmethod
     def from_checkpoint(
-        cls, checkpoint: str | Path, *, layer: str | Sequence[str] | None = None, device: str = "cpu"
+        cls, checkpoint: str | Path, *, layer: str | Sequence[str] | None = None, **options: Any
     ) -> Embedder:
         """An Embedder over a training checkpoint (`output/RecModel/best_model`); this needs
         `lookalike[train]`.
 
         `layer` names any module of the model, such as `backbone.blocks.5`: its output, averaged over the
         picture where it is a map, is the vector then. Of several layers the vectors are joined, in their
-        order.
+        order. options: device, precision and compile, as for a model folder.
         """
         # by name, so that nobody who uses a model folder needs torch
         loaded = importlib.import_module("lookalike.deploy.checkpoint_runtime")
-        return loaded.embedder_of_checkpoint(checkpoint, layer=layer, device=device)
+        return loaded.embedder_of_checkpoint(checkpoint, layer=layer, **options)
 
     @classmethod
     def of(

@@ -207,6 +207,7 @@ def _written(out: Path, when_full: Callable[[], str]) -> Iterator[None]:
 
 def _facts(model: Embedder, found: Survey) -> dict[str, dict[str, Any]]:
     """What must be the same for an extraction to go on."""
+    precision = getattr(model.runtime, "precision", "fp32")
     return {
         "model": {
             "fingerprint": model.fingerprint,
@@ -220,7 +221,7 @@ def _facts(model: Embedder, found: Survey) -> dict[str, dict[str, Any]]:
             "labels": found.labels,
             "cameras": found.cameras,
         },
-        "options": {},
+        "options": {} if precision == "fp32" else {"precision": precision},
     }
 
 

@@ -35,6 +35,8 @@ class Deployed(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         output = self.model.embed(images, self.key)
+        if output.dtype != torch.float32:  # of layers in half precision; the length is to be 1 all the same
+            output = output.float()
         if self.softmax:
             output = output.softmax(dim=1)
         if self.reduction is not None:

@@ -20,19 +20,26 @@ Batch = NDArray[Any]
 """Preprocessed pictures: (N, C, H, W) of float32, or (N, H, W, 3) of uint8 where the graph normalises."""
 
 Backend = Literal["auto", "onnx", "openvino", "torch"]
+Precision = Literal["fp32", "fp16", "bf16"]
 
 
 class Runtime(Protocol):
     """Anything that turns a batch of pictures into features (N, D).
 
     One whose `reentrant` is true may be called from several threads at once, of which each computes alone.
+    One whose `takes_pixels` is true takes uint8 also where the graph of its folder does not.
     """
 
     def __call__(self, batch: Batch) -> Floats: ...
 
 
 def open_runtime(
-    folder: ModelFolder, backend: str = "auto", threads: int | None = None, device: str = "cpu"
+    folder: ModelFolder,
+    backend: str = "auto",
+    threads: int | None = None,
+    device: str = "cpu",
+    precision: str = "fp32",
+    compiled: bool = False,
 ) -> Runtime:
     """What runs a model folder.
 
@@ -41,6 +48,7 @@ def open_runtime(
         use it.
     threads: how many compute a batch; by default as many as OMP_NUM_THREADS says, or as there are cores.
     device: `cpu`, or `cuda` (`cuda:1`) where the backend can use such a device.
+    precision, compiled: of `torch`, see `deploy.runtimes.torch_runtime`; `auto` takes it for them on a GPU.
 
     Raises UserError where the backend is unknown or not installed, the graph is damaged, or the device is
     not there.
@@ -51,12 +59,24 @@ def open_runtime(
         )
     if threads is not None and threads < 1:
         raise UserError(f"threads must be 1 or more, and is {threads}")
+    options: tuple[Any, ...] = ()
+    if precision != "fp32" or compiled:
+        backend, options = _with_torch(backend, device), (precision, compiled)
     if backend == "onnx":
         return OnnxRuntime(folder.graph_file, threads, device)
     # by name, so that nobody needs the packages of a runtime that is not used
     module = importlib.import_module(f"lookalike.deploy.runtimes.{_module(backend)}")
-    runtime: Runtime = module.open_folder(folder, threads, device)
+    runtime: Runtime = module.open_folder(folder, threads, device, *options)
     return runtime
+
+
+def _with_torch(backend: str, device: str) -> str:
+    if backend == "torch" or (backend == "auto" and device_number(device) is not None):
+        return "torch"
+    raise UserError(
+        f"backend '{backend}' computes in the precision of its graph and compiles nothing: precision and "
+        "compile are of backend 'torch' (`export --precision` and `--quantize` make another graph)"
+    )
 
 
 def _module(backend: str) -> str:

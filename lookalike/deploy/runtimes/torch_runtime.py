@@ -2,40 +2,130 @@
 
 from __future__ import annotations
 
+import contextlib
+from queue import SimpleQueue
+from threading import Lock
+
 import numpy as np
 import torch
 from torch import nn
 
 from lookalike.core.errors import UserError
 from lookalike.deploy.architecture import load_torch
+from lookalike.deploy.export.deployed import FromPixels
 from lookalike.deploy.model_folder import ModelFolder
-from lookalike.deploy.runtimes.runtime import Batch, Floats, device_number
+from lookalike.deploy.runtimes.runtime import Batch, Floats, Precision, device_number
+
+IN_FLIGHT = 2
+"""Batches that a GPU holds at once: one is copied there while another is computed."""
+
+_TYPES = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 class TorchRuntime:
     """A module of PyTorch as a runtime. May be called from several threads at once.
 
     Pictures are laid out with their channels last, for which both oneDNN and cuDNN have their fastest
-    kernels. `threads` is a setting of PyTorch for the whole process: without it, it stays as it is.
+    kernels.
+
+    threads: a setting of PyTorch for the whole process; without it, it stays as it is.
+    precision: what the layers compute in. Weights stay float32 and are cast on the way (autocast), and so do
+        norms and means: a feature has length 1 to float32's rounding.
+    compiled: with `torch.compile`, which takes a while at the first batch. It is compiled once: a batch with
+        fewer pictures than one before is filled up to it.
+    takes_pixels: the module takes RGB pixels (N, H, W, 3) of uint8, a quarter of the bytes to copy.
+
+    On a GPU, batches of several threads take turns on two streams, so that it does not wait for copies, nor
+    for what the processor does between two batches.
     """
 
-    def __init__(self, module: nn.Module, device: torch.device, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        device: torch.device,
+        threads: int | None = None,
+        precision: Precision = "fp32",
+        compiled: bool = False,
+        takes_pixels: bool = False,
+    ) -> None:
+        if precision not in _TYPES:
+            raise UserError(f"unknown precision '{precision}' (known: {', '.join(_TYPES)})")
         if threads is not None:
             torch.set_num_threads(threads)
-        self.device = device
+        self.device, self.precision, self.takes_pixels = device, precision, takes_pixels
         self.module = module.eval().to(device).to(memory_format=torch.channels_last)
+        self._type = _TYPES[precision]
+        self._compiled = compiled
+        # freezing folds batch norms into their convolutions and casts weights once
+        self._run = torch.compile(self.module, options={"freezing": True}) if compiled else self.module
+        self._largest = 0
+        self._launching = Lock()
+        self.reentrant = device.type == "cuda"
+        self._streams: SimpleQueue[torch.cuda.Stream] = SimpleQueue()
+        if self.reentrant:
+            for _ in range(IN_FLIGHT):
+                self._streams.put(torch.cuda.Stream(device))  # type: ignore[no-untyped-call]
+            torch.cuda.synchronize(device)  # these streams do not wait for the one that laid out the weights
 
     def __call__(self, batch: Batch) -> Floats:
-        with torch.inference_mode():
-            pictures = torch.from_numpy(batch).to(self.device)
+        count = len(batch)
+        if self._compiled and count < self._largest:
+            batch = np.concatenate([batch, np.repeat(batch[-1:], self._largest - count, axis=0)])
+        if self.reentrant:
+            found = self._on_stream(batch)
+        else:
+            found = self._launched(batch).numpy()
+            self._largest = max(self._largest, len(batch))
+        return np.asarray(found[:count], dtype=np.float32)
+
+    def _on_stream(self, batch: Batch) -> Floats:
+        stream = self._streams.get()
+        try:
+            with torch.cuda.stream(stream):
+                # one thread launches at a time; waiting for the result, below, is for each alone
+                with self._launching, torch.backends.cudnn.flags(benchmark=True):
+                    features = self._launched(batch)
+                    if len(batch) > self._largest:  # what was compiled for it is there for both streams
+                        stream.synchronize()
+                        self._largest = len(batch)
+                return features.cpu().numpy()
+        except torch.cuda.OutOfMemoryError:
+            raise UserError(
+                f"the GPU has not enough memory for {IN_FLIGHT} batches of {len(batch)} pictures: give a "
+                "smaller batch size"
+            ) from None
+        finally:
+            self._streams.put(stream)
+
+    def _launched(self, batch: Batch) -> torch.Tensor:
+        casts = torch.autocast(self.device.type, self._type) if self._type else contextlib.nullcontext()
+        with torch.inference_mode(), casts:
+            pictures = torch.from_numpy(batch).to(self.device, non_blocking=True)
             if pictures.is_floating_point() and pictures.ndim == 4:
                 pictures = pictures.contiguous(memory_format=torch.channels_last)
-            return np.asarray(self.module(pictures).cpu(), dtype=np.float32)
+            features: torch.Tensor = self._run(pictures)
+            return features.float()
 
 
-def open_folder(folder: ModelFolder, threads: int | None, device: str) -> TorchRuntime:
-    """What runs the weights of a model folder in PyTorch; see `open_runtime`."""
-    return TorchRuntime(load_torch(folder), torch_device(device), threads)
+def open_folder(
+    folder: ModelFolder,
+    threads: int | None,
+    device: str,
+    precision: Precision = "fp32",
+    compiled: bool = False,
+) -> TorchRuntime:
+    """What runs the weights of a model folder in PyTorch; see `open_runtime`.
+
+    On a GPU it takes pixels, also where the graph of the folder takes normalised pictures, wherever the
+    preprocessing can be parted so.
+    """
+    where = torch_device(device)
+    module, takes_pixels = load_torch(folder), folder.input == "uint8_nhwc"
+    if where.type == "cuda" and not takes_pixels:
+        with contextlib.suppress(UserError):  # a preprocessing that cannot be parted stays where it is
+            module = FromPixels(module, folder.preprocessing().split().arithmetic)
+            takes_pixels = True
+    return TorchRuntime(module, where, threads, precision, compiled, takes_pixels)
 
 
 def torch_device(device: str) -> torch.device:
