@@ -26,6 +26,8 @@ Positions = NDArray[np.int64]
 MAX_WORKERS = 32
 AHEAD = 2
 """Batches that are read, beyond those that are computed."""
+TURNS = 4
+"""How often each thread takes pictures of a batch."""
 
 
 class Read(Protocol):
@@ -105,14 +107,22 @@ class Pipeline:
 
     def _begin(self, pool: ThreadPoolExecutor, start: int, sources: list[Source]) -> _Reading:
         reading = _Reading(start, len(sources), self._place())
-        for index, source in enumerate(sources):
-            pool.submit(self._read_one, reading, index, source)
+        # waking a thread costs more than a small picture does, so each takes some pictures at a time
+        some = max(1, self.batch_size // (TURNS * self.workers))
+        for index in range(0, len(sources), some):
+            pool.submit(self._read_some, reading, index, sources[index : index + some])
         return reading
 
     def _place(self) -> NDArray[Any] | None:
         if self.shape is None:
             return None
         return self._free.pop() if self._free else np.empty((self.batch_size, *self.shape), self.kind)
+
+    def _read_some(self, reading: _Reading, first: int, sources: list[Source]) -> None:
+        for index, source in enumerate(sources, first):
+            self._read_one(reading, index, source)
+        if reading.were_last(len(sources)):
+            self._finish(reading)
 
     def _read_one(self, reading: _Reading, index: int, source: Source) -> None:
         try:
@@ -124,8 +134,6 @@ class Pipeline:
             reading.errors[index] = UserError(f"picture {reading.start + index}: {error}")
         except BaseException as error:  # raised again by the thread that asks for the results
             reading.errors[index] = error
-        if reading.was_last():
-            self._finish(reading)
 
     def _finish(self, reading: _Reading) -> None:
         """Called by the thread that read the last picture of a batch."""
@@ -179,10 +187,10 @@ class _Reading:
         self._left = count
         self._lock = threading.Lock()
 
-    def was_last(self) -> bool:
-        """Count a picture as done, and say whether none is left."""
+    def were_last(self, count: int) -> bool:
+        """Count pictures as done, and say whether none is left."""
         with self._lock:
-            self._left -= 1
+            self._left -= count
             return self._left == 0
 
     def close(self) -> None:
