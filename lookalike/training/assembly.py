@@ -36,6 +36,8 @@ def prepare_process(recipe: Recipe) -> torch.device:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // process.world_size()))
     seed_everything(seed_of(recipe))
     if settings.deterministic:
+        # cuBLAS reads it when it starts; without it, its products may differ in the last bit
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cudnn.benchmark = False
     elif device.type == "cuda":

@@ -166,9 +166,10 @@ def test_hamming_distance_of_codes(case: dict[str, Any]) -> None:
 @NEVER
 @given(sets())
 def test_on_an_accelerator(case: dict[str, Any]) -> None:
-    """The tensors' way gives what the arrays' way gives; the processor stands in for a device here."""
+    """The tensors' way gives what the arrays' way gives; without a GPU the processor stands in for one."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lookalike.retrieval.evaluate.accelerator_of", lambda *_: torch.device("cpu"))
+        patch.setattr("lookalike.retrieval.evaluate.accelerator_of", lambda *_: device)
         patch.setattr(accelerator, "_FEW", case["few"])
         compare(case)
         data = (case["query"], case["query_labels"], case["gallery"], case["gallery_labels"])
