@@ -5,7 +5,8 @@ several pictures at once or many after each other, and OpenVINO is installed, bo
 turns. Which was faster is kept in the user's cache, for this processor, number of threads, graph and
 versions; a second process does not try again. Without a second runtime nothing is tried.
 
-Their features differ by rounding, as those of batches of two sizes do: about 1e-6 of the largest value.
+Their features differ by rounding, as those of batches of two sizes do: about 1e-6 of the largest value. In
+int8 a value that lies between two of 256 steps may take either.
 """
 
 from __future__ import annotations
@@ -158,8 +159,8 @@ def open_folder(folder: ModelFolder, threads: int | None, device: str) -> Runtim
     if device_number(device) is not None:
         return _on_a_gpu(folder, threads, device)
     first = open_runtime(folder, FIRST, threads)
-    if importlib.util.find_spec("openvino") is None or folder.precision == "int8":
-        return first  # OpenVINO computes no graph in int8 (see its runtime)
+    if importlib.util.find_spec("openvino") is None:
+        return first
     others = {"openvino": lambda: open_runtime(folder, "openvino", threads)}
     return AutomaticRuntime(first, others, _key(folder, threads))
 

@@ -13,13 +13,15 @@ from threading import Thread
 from typing import Any
 
 import numpy as np
+import onnx
+import onnx.parser
 import pytest
 
 from lookalike import ModelFolder
 from lookalike.core.errors import UserError
 from lookalike.deploy.runtimes import automatic_runtime, runtime
 from lookalike.deploy.runtimes.automatic_runtime import AutomaticRuntime, fastest, trial
-from lookalike.deploy.runtimes.runtime import Batch, Floats, OnnxRuntime, open_runtime
+from lookalike.deploy.runtimes.runtime import Batch, Floats, open_runtime
 from tests.tiny import SIDE
 
 needs_openvino = pytest.mark.skipif(
@@ -115,11 +117,39 @@ def test_what_cannot_run_is_told(folder: ModelFolder, arguments: dict[str, Any],
         open_runtime(folder, **arguments)
 
 
-def test_openvino_never_runs_a_graph_in_int8(folder: ModelFolder) -> None:
-    whole = replace(folder, precision="int8")
-    assert isinstance(open_runtime(whole, "auto"), OnnxRuntime)
-    with pytest.raises(UserError, match="of which OpenVINO gives other features: use backend 'onnx'"):
-        open_runtime(whole, "openvino")
+INT8_WITH_ITS_BATCH = """
+<ir_version: 10, opset_import: ["" : 20]>
+network (float[batch, 1, 4, 4] images) => (float[batch, 3] features)
+<float step = {0.05}, uint8 middle = {128}, int8[3, 1, 1, 1] weights = {40, 50, 60},
+ float[3] steps = {0.01, 0.01, 0.01}, int8[3] zeros = {0, 0, 0}, float[3] bias = {-1.0, 0.5, 2.0},
+ float[1] one = {1.0}, int64[1] column = {1}>
+{
+    rounded = QuantizeLinear(images, step, middle)
+    given = DequantizeLinear(rounded, step, middle)
+    weight = DequantizeLinear <axis = 0> (weights, steps, zeros)
+    map = Conv(given, weight, bias)
+    whole = QuantizeLinear(map, step, middle)
+    values = DequantizeLinear(whole, step, middle)
+    pooled = GlobalAveragePool(values)
+    flat = Flatten(pooled)
+    size = Shape <start = 0, end = 1> (images)
+    ones = Expand(one, size)
+    factor = Unsqueeze(ones, column)
+    features = Mul(flat, factor)
+}
+"""
+
+
+@needs_openvino
+def test_openvino_adds_its_own_bias_to_each_channel(folder: ModelFolder, tmp_path: Path) -> None:
+    """Without folded constants it adds the first, -1, to all of them, where a size comes from the batch."""
+    graph = tmp_path / folder.graph
+    onnx.save(onnx.parser.parse_model(INT8_WITH_ITS_BATCH), graph)
+    whole = replace(folder, path=tmp_path, precision="int8")
+    batch = np.random.default_rng(0).standard_normal((5, 1, 4, 4), np.float32)
+    expected, found = (open_runtime(whole, backend, threads=1)(batch) for backend in ("onnx", "openvino"))
+    np.testing.assert_allclose(expected.mean(axis=0), [-1, 0.5, 2], atol=0.2)
+    np.testing.assert_allclose(found, expected, atol=0.05)  # one step of rounding
 
 
 def test_a_runtime_that_is_not_installed_is_told(
