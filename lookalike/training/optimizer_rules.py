@@ -226,9 +226,16 @@ class Momentum(Rule):
     groups_undo_decay: ClassVar[bool] = True
 
     def make(self, groups: Groups) -> torch.optim.Optimizer:
-        return torch.optim.SGD(
+        optimizer = torch.optim.SGD(
             groups, lr=0.0, momentum=self.momentum, nesterov=self.use_nesterov, fused=_fused(groups)
         )
+        # the fused step allocates v and fills it at its first update, also when gradients overflow and that
+        # update is left out (float16): from then on v would be whatever lay in memory
+        if self.momentum:
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return optimizer
 
 
 @optimizers.register("Adam", swallows={**_MASTER_WEIGHTS, "lazy_mode": "there are no sparse gradients"})

@@ -346,6 +346,32 @@ def test_loss_scaling(device: str) -> None:
         torch.testing.assert_close(value, before[name], rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_first_update_that_overflows_leaves_no_trace(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loss scales begin high, so that gradients of the first updates overflow in float16."""
+    plain, scaled = fresh(), fresh()
+    expected, found = build(section(name), plain), build(section(name), scaled)
+    empty_like = torch.empty_like
+    # memory that is not filled holds anything
+    monkeypatch.setattr(torch, "empty_like", lambda *a, **k: empty_like(*a, **k).fill_(torch.nan))
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
+    give_gradients(scaled)
+    for parameter in scaled.parameters():
+        assert parameter.grad is not None
+        parameter.grad.fill_(torch.inf)
+    scaler.scale(torch.ones(()))
+    found.step(scaler)
+    assert scaler.get_scale() == 1.0
+    for seed in range(2):
+        for model in (plain, scaled):
+            give_gradients(model, seed)
+        expected.step()
+        scaler.scale(torch.ones(()))
+        found.step(scaler)
+    for parameter, other in zip(plain.parameters(), scaled.parameters(), strict=True):
+        assert torch.equal(parameter, other)
+
+
 def test_disabled_scaler() -> None:
     model = fresh()
     before = weights(model)
