@@ -21,7 +21,7 @@ from lookalike.images.feature_table import FeatureTable
 
 if TYPE_CHECKING:
     from lookalike.deploy.batch.run import Outcome
-    from lookalike.deploy.batch.sources import Source
+    from lookalike.deploy.batch.source import Source
     from lookalike.deploy.embedder import Embedder
 
 app = application("Turn pictures into vectors with a model folder, or a training checkpoint.")

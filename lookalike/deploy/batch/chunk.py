@@ -15,7 +15,7 @@ from lookalike.core import process
 from lookalike.core.errors import BrokenImage
 from lookalike.core.log import logger
 from lookalike.core.machine import available_threads, threads_asked_for
-from lookalike.deploy.batch.sources import Picture
+from lookalike.deploy.batch.source import Picture
 from lookalike.deploy.batch.survey import LabelKind
 from lookalike.deploy.embedder import Embedder
 from lookalike.images.feature_table import FeatureTable

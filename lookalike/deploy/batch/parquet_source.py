@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lookalike.core.errors import BrokenImage, UserError, did_you_mean, missing_extra
-from lookalike.deploy.batch.sources import Picture, file_state
+from lookalike.deploy.batch.source import Picture, file_state
 
 IMAGE_COLUMN = "image"
 LABEL_COLUMNS = ("label", "labels")

@@ -1,8 +1,4 @@
-"""Where many pictures come from: files, folders, patterns, list files, tar and Parquet files.
-
-A source lists its pictures one by one, in an order that is always the same, and reads none before somebody
-asks for it: a listing may be walked through twice, and by several processes that take different parts of it.
-"""
+"""Where many pictures come from: files, folders, patterns, list files, tar and Parquet files."""
 
 from __future__ import annotations
 
@@ -11,62 +7,14 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Protocol
 
 from lookalike.core.errors import UserError
+from lookalike.deploy.batch.parquet_source import ParquetFile
+from lookalike.deploy.batch.source import Picture, Source, at_positions
+from lookalike.deploy.batch.tar_source import TarFile, is_compressed_tar
 from lookalike.images.list_files import iterate_named_list
 from lookalike.images.records import IMAGE_SUFFIXES
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A file with a picture, and what its source says of it.
-
-    name: what stands in the column `paths` of the vectors.
-    """
-
-    name: str
-    label: str | None = None
-    camera: int | None = None
-
-    def read(self) -> str | bytes:
-        """What a decoder takes: here the path, elsewhere the bytes. Raises BrokenImage."""
-        return self.name
-
-
-class Source(Protocol):
-    """Pictures in a fixed order."""
-
-    def listing(self) -> Iterator[Picture]:
-        """All of them, without their bytes; it may be called again.
-
-        Raises UserError where there is none, and where the source is damaged.
-        """
-        ...
-
-    def pictures(self, parts: Sequence[range]) -> Iterator[Picture]:
-        """Those at the positions of `parts`, which ascend and do not overlap."""
-        ...
-
-    def state(self) -> str:
-        """Words that change when the source does, as far as its listing does not show it."""
-        ...
-
-
-def at_positions(listing: Iterator[Picture], parts: Sequence[range]) -> Iterator[Picture]:
-    """The pictures of a listing at ascending ranges of positions; it is walked through once."""
-    passed = 0
-    for part in parts:
-        yield from islice(listing, part.start - passed, part.stop - passed)
-        passed = part.stop
-
-
-def file_state(path: str) -> str:
-    """Size and time of change of a file that holds many pictures."""
-    stat = os.stat(path)  # noqa: PTH116 (a str already)
-    return f"{stat.st_size} {stat.st_mtime_ns}"
 
 
 class _Files(ABC):
@@ -165,9 +113,6 @@ def open_sources(
 
 
 def _of_file(name: str, folder_labels: bool, image_column: str | None, label_column: str | None) -> Source:
-    from lookalike.deploy.batch.parquet_source import ParquetFile
-    from lookalike.deploy.batch.tar_source import TarFile, is_compressed_tar
-
     if is_compressed_tar(name):
         raise UserError(
             f"{name} is compressed, so that no picture in it can be read without all those before: "

@@ -10,7 +10,7 @@ from typing import Literal
 
 from lookalike.core.errors import UserError
 from lookalike.core.progress import track
-from lookalike.deploy.batch.sources import Picture, Source
+from lookalike.deploy.batch.source import Picture, Source
 
 LabelKind = Literal["numbers", "text"]
 _NUMBER = re.compile(r"-?[0-9]{1,18}")

@@ -16,7 +16,7 @@ from typing import Any
 
 from lookalike.core.errors import BrokenImage, UserError
 from lookalike.core.log import warn_once
-from lookalike.deploy.batch.sources import Picture, at_positions, file_state
+from lookalike.deploy.batch.source import Picture, at_positions, file_state
 from lookalike.images.records import IMAGE_SUFFIXES
 
 LABEL_KINDS = ("cls", "json", "txt")

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from lookalike.core.errors import BrokenImage, UserError
-from lookalike.deploy.batch.sources import Folder, ListFile, Source, open_sources
+from lookalike.deploy.batch.source import Source
+from lookalike.deploy.batch.sources import Folder, ListFile, open_sources
 from lookalike.deploy.batch.survey import survey
 from lookalike.deploy.batch.tar_source import TarFile
 
