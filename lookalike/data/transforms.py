@@ -15,6 +15,7 @@ from lookalike.core.errors import UserError, nearest_or_all
 from lookalike.data.augmentation.resize import RandomlyInterpolatedResize
 from lookalike.data.registries import Augmentation, augmentations
 from lookalike.images.operations import DecodeImage, NormalizeImage, Operation, operations
+from lookalike.images.preprocess import begin_with_decoding
 
 Source = str | Path | bytes | np.ndarray | Image.Image
 Layout = str
@@ -84,14 +85,7 @@ def build_transforms(
         layout = _next_layout(operation, component, layout)
         pillow = _is_pillow(operation, component, pillow)
         built.append(operation)
-    if not (built and isinstance(built[0], DecodeImage)):
-        built.insert(0, DecodeImage())
-    decode = built[0]
-    assert isinstance(decode, DecodeImage)
-    try:
-        decode.fit(built[1:])
-    except UserError as error:
-        raise components[0].place.around(error) from None
+    begin_with_decoding(built, components)
     return Transforms(_steps(built, layout))
 
 

@@ -62,9 +62,7 @@ class Preprocess:
                 raise component.place.error("DecodeImage can only be the first operation")
             layout = _next_layout(operation, layout, component.place)
             self.operations.append(operation)
-        if not (self.operations and isinstance(self.operations[0], DecodeImage)):
-            self.operations.insert(0, DecodeImage())
-        _fit_decoder(self.operations, components)
+        begin_with_decoding(self.operations, components)
         self.image_shape = self._image_shape()
         self._steps, self._last = self._fuse(layout)
 
@@ -163,9 +161,14 @@ def placed(image: np.ndarray, out: np.ndarray | None, kind: type[np.generic]) ->
     return out
 
 
-def _fit_decoder(chain: Sequence[Operation], components: Sequence[Component]) -> None:
-    decode = chain[0]
-    assert isinstance(decode, DecodeImage)
+def begin_with_decoding(chain: list[Any], components: Sequence[Component]) -> None:
+    """Put DecodeImage first where a list of operations does not, and let it know what follows.
+
+    Raises UserError, at the place of the first component, where it cannot do what that needs.
+    """
+    if not (chain and isinstance(chain[0], DecodeImage)):
+        chain.insert(0, DecodeImage())
+    decode: DecodeImage = chain[0]
     try:
         decode.fit(chain[1:])
     except UserError as error:
