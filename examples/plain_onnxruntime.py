@@ -4,7 +4,7 @@
 
 It reads the steps that most recipes have, a resize and a normalisation, from `lookalike.json`. The model
 card of each folder, its `README.md`, has the lines for its own steps. The graph of `lookalike export
---input uint8` takes pixels and normalises them itself.
+--input uint8` takes pixels and normalises them itself, that of `--input uint8-any-size` resizes them too.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ def embed(folder: str, picture: str) -> np.ndarray:
         sys.exit(f"{folder}/README.md has the lines for the step {', '.join(unknown)}")
     _, height, width = manifest["shape"]
     image = cv2.cvtColor(cv2.imread(picture), cv2.COLOR_BGR2RGB)
-    batch = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)[None]
+    if manifest["input"] != "uint8_nhwc_any_size":
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    batch = image[None]
     if manifest["input"] == "float32_nchw":
         scale, mean, std = (np.float32(steps["NormalizeImage"][key]) for key in ("scale", "mean", "std"))
         batch = ((batch * scale - mean) / std).transpose(0, 3, 1, 2)

@@ -31,8 +31,7 @@ class Pictures(nn.Module):
     def __init__(self, folder: str | Path) -> None:
         super().__init__()
         opened = ModelFolder.open(folder)
-        whole = opened.preprocessing()
-        self.preprocessing: Any = whole.split().pixels if opened.input == "uint8_nhwc" else whole
+        self.preprocessing: Any = opened.before_graph()
         self.network, self.size = load_torch(opened), opened.size
 
     def preprocess(self, inputs: Sequence[Any], **options: Any) -> dict[str, Tensor]:

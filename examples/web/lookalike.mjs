@@ -8,15 +8,17 @@
 export async function openModel(ort, manifest, graph) {
   const session = await ort.InferenceSession.create(graph, { executionProviders: ["wasm"] });
   const [channels, height, width] = manifest.shape;
-  const integers = manifest.input === "uint8_nhwc";
-  const dimensions = integers ? [1, height, width, channels] : [1, channels, height, width];
+  const anySize = manifest.input === "uint8_nhwc_any_size";
+  const integers = anySize || manifest.input === "uint8_nhwc";
   return {
     size: manifest.size,
     async embed(image) {
       const values = preprocess(manifest, image);
-      if (values.length !== channels * height * width) {
+      if (!anySize && values.length !== channels * height * width) {
         throw new Error(`the model takes ${width} x ${height} pixels, and the preprocessing gives others`);
       }
+      const sides = anySize ? [image.height, image.width] : [height, width];
+      const dimensions = integers ? [1, ...sides, channels] : [1, channels, ...sides];
       const input = new ort.Tensor(integers ? "uint8" : "float32", values, dimensions);
       const outputs = await session.run({ [session.inputNames[0]]: input });
       return outputs[session.outputNames[0]].data;
@@ -32,6 +34,7 @@ export function cosine(a, b) {
 
 /** What lookalike.json says has to be done to a picture, step by step. */
 export function preprocess(manifest, image) {
+  if (manifest.input === "uint8_nhwc_any_size") return image.data; // the graph does all of it
   let values = null;
   for (const [name, options] of manifest.preprocess.flatMap(Object.entries)) {
     if (name === "version" || (name === "DecodeImage" && options.to_rgb && !options.channel_first)) continue;

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from enum import Enum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lookalike.cli.options import Config, Json, Overrides, answer, application, recipe_of
+
+if TYPE_CHECKING:
+    from lookalike.deploy.graph_input import InputKind
 
 app = application(
     "Write the model folder (ONNX graph, weights, preprocessing, model card) of Global.pretrained_model."
@@ -20,6 +23,14 @@ class Input(str, Enum):
 
     float32 = "float32"
     uint8 = "uint8"
+    uint8_any_size = "uint8-any-size"
+
+
+_KINDS: dict[Input, InputKind] = {
+    Input.float32: "float32_nchw",
+    Input.uint8: "uint8_nhwc",
+    Input.uint8_any_size: "uint8_nhwc_any_size",
+}
 
 
 class Runtime(str, Enum):
@@ -48,7 +59,10 @@ def export(
     override: Overrides = [],
     input: Annotated[
         Input,
-        typer.Option(help="What the graph takes: normalised floats (N,C,H,W), or RGB pixels (N,H,W,3)."),
+        typer.Option(
+            help="What the graph takes: normalised floats (N,C,H,W), RGB pixels (N,H,W,3), or RGB pixels of "
+            "any size, which it resizes."
+        ),
     ] = Input.float32,
     pt2: Annotated[
         bool, typer.Option("--pt2", help="Write model.pt2 too, a program of torch.export.")
@@ -77,7 +91,7 @@ def export(
     from lookalike.deploy.export import export as run
 
     options = ExportOptions(
-        input="uint8_nhwc" if input is Input.uint8 else "float32_nchw",
+        input=_KINDS[input],
         program=pt2,
         sample=sample,
         quantize=quantize is not None,

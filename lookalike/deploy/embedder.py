@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lookalike.core.errors import UserError
 from lookalike.core.progress import track
+from lookalike.deploy.graph_input import before_graph
 from lookalike.deploy.model_folder import ModelFolder
 from lookalike.deploy.pipeline import OnBroken, Pipeline, Positions, default_workers
 from lookalike.deploy.runtimes.runtime import Batch, Floats, Runtime, open_runtime
@@ -44,7 +45,7 @@ class Embedder:
     folder: ModelFolder | None = None
     """The model folder, where the vectors come from one."""
     geometry: Pixels | None = None
-    """The part of the preprocessing that comes before a graph which normalises pixels itself."""
+    """The part of the preprocessing that comes before a graph which takes pixels."""
     _unverified: ModelFolder | None = None
 
     def __init__(
@@ -61,8 +62,9 @@ class Embedder:
         self._set(
             runtime, opened.preprocessing(), opened.size, opened.binarize, opened.fingerprint, str(folder)
         )
-        if opened.input == "uint8_nhwc" or getattr(runtime, "takes_pixels", False):
-            self.geometry = self.preprocess.split().pixels
+        on_pixels = opened.input == "float32_nchw" and getattr(runtime, "takes_pixels", False)
+        before = before_graph(self.preprocess, "uint8_nhwc" if on_pixels else opened.input)
+        self.geometry = before if isinstance(before, Pixels) else None
         self.folder = self._unverified = opened
 
     @classmethod
@@ -192,7 +194,6 @@ class Embedder:
             self._vectors,
             self._shape(),
             np.float32 if geometry is None else np.uint8,
-            self.name,
             batch_size,
             default_workers() if workers is None else workers,
             getattr(self.runtime, "reentrant", False),
@@ -211,9 +212,9 @@ class Embedder:
 
     def _finish(self, features: Floats) -> NDArray[Any]:
         if not np.isfinite(features).all():
-            raise UserError(
-                f"{self.name}: the model gives values that are not finite; was its training sound?"
-            )
+            half = getattr(self.runtime, "precision", "fp32") == "fp16"
+            why = "fp16 overflows above 65,504: use bf16 or fp32" if half else "was its training sound?"
+            raise UserError(f"{self.name}: the model gives values that are not finite; {why}")
         if self.binarize is None:
             return features
         threshold = 0.5 if self.binarize == "round" else 0.0

@@ -13,6 +13,8 @@ from lookalike.images import Preprocess
 _INPUTS = {
     "float32_nchw": "float32 (N, {shape}), preprocessed as `lookalike.json` says",
     "uint8_nhwc": "uint8 (N, {height}, {width}, 3), RGB pixels; the graph normalises them",
+    "uint8_nhwc_any_size": "uint8 (N, height, width, 3), RGB pixels of any size; the graph makes {height} x "
+    "{width} of them and normalises them",
 }
 _LICENCES = (
     "apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0",
@@ -100,8 +102,9 @@ def _use(manifest: Mapping[str, Any], preprocess: Preprocess) -> list[str]:
         "```",
         "",
     ]
-    of_pixels = manifest["input"] == "uint8_nhwc"
-    code = plain_code(preprocess, of_pixels=of_pixels, binarize=manifest["binarize"], graph=manifest["graph"])
+    code = plain_code(
+        preprocess, input=manifest["input"], binarize=manifest["binarize"], graph=manifest["graph"]
+    )
     if code is None:
         return [
             *lines,

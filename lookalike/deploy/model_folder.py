@@ -21,9 +21,11 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from lookalike.core.errors import UserError
 from lookalike.core.files import atomic_file, sha256, write_json
+from lookalike.deploy.graph_input import InputKind, before_graph
 from lookalike.deploy.model_card import card
 from lookalike.deploy.thresholds import THRESHOLDS, Thresholds, replaced_section
 from lookalike.images import Preprocess
+from lookalike.images.split import Pixels
 
 MANIFEST = "lookalike.json"
 GRAPH = "model.onnx"
@@ -36,7 +38,6 @@ SCHEMA_VERSION = 1
 EARLIER_MANIFEST = "model.json"
 """Its name before the first release: such a folder cannot be read, but an export may replace it."""
 
-InputKind = Literal["float32_nchw", "uint8_nhwc"]
 Precision = Literal["float32", "float16", "bfloat16", "int8"]
 
 
@@ -44,8 +45,8 @@ Precision = Literal["float32", "float16", "bfloat16", "int8"]
 class ModelFolder:
     """The manifest of a model folder.
 
-    shape: C, H, W of a preprocessed picture. input: what the graph takes; `float32_nchw` pictures are
-        normalised, `uint8_nhwc` are RGB pixels that the graph normalises itself.
+    shape: C, H, W of a preprocessed picture. input: what the graph takes, see
+        `lookalike.deploy.graph_input`.
     output, size, normalized, binarize: kind of the feature: which output of the model, how many numbers,
         whether the graph ends in L2 normalisation, and how a number becomes a bit (None, `sign`, `round`).
     precision: that of the arithmetic; features are float32 in any.
@@ -123,11 +124,12 @@ class ModelFolder:
         return self.path / Path(self.weights).name
 
     def preprocessing(self) -> Preprocess:
-        """The preprocessing that the model was scored with, all of it.
-
-        Where `input` is `uint8_nhwc`, its last part is in the graph: `preprocessing().split()`.
-        """
+        """The preprocessing that the model was scored with, all of it."""
         return Preprocess.from_json(self.preprocess)
+
+    def before_graph(self) -> Preprocess | Pixels:
+        """The part of it that comes before the graph, which makes of a source what that takes."""
+        return before_graph(self.preprocessing(), self.input)
 
     def verify(self) -> None:
         """Raise UserError when the files are not those that the folder was written with.

@@ -50,8 +50,7 @@ class Pipeline:
         not). compute: the model. reentrant: `compute` may be called in several threads at once, so whoever
         finishes reading a batch computes it; else the thread that asks for the results computes.
     shape, kind: of a preprocessed picture, which is then written where its batch lies; without a shape,
-        pictures are stacked.
-    name: of the model, for errors.
+        pictures are stacked, those of one size together.
 
     A batch is `batch_size` consecutive pictures without the broken ones, so results do not depend on
     timing or on the number of workers.
@@ -61,7 +60,6 @@ class Pipeline:
     compute: Callable[[Batch], NDArray[Any]]
     shape: tuple[int, ...] | None
     kind: type[np.generic]
-    name: str
     batch_size: int = 32
     workers: int = field(default_factory=default_workers)
     reentrant: bool = False
@@ -146,27 +144,26 @@ class Pipeline:
             reading.finished.set_result(result)
 
     def _compute(self, reading: _Reading) -> NDArray[Any]:
-        result = self.compute(self._batch(reading))
+        result = self._computed(reading)
         place, reading.place, reading.outcomes = reading.place, None, []
         if place is not None and not np.may_share_memory(result, place):
             self._free.append(place)
         return result
 
-    def _batch(self, reading: _Reading) -> Batch:
-        """The pictures of a batch that could be read, in one array."""
+    def _computed(self, reading: _Reading) -> NDArray[Any]:
+        """What the model makes of the pictures of a batch that could be read."""
         good = [each for each in reading.outcomes if isinstance(each, np.ndarray)]
         place = reading.place
         if place is not None and all(np.may_share_memory(each, place) for each in good):
-            return place[: len(good)] if not reading.broken else place[reading.positions - reading.start]
-        shapes = {each.shape for each in good}
-        if len(shapes) > 1:
-            told = " and ".join("x".join(map(str, shape)) for shape in sorted(shapes)[:2])
-            raise UserError(
-                f"{self.name}: its preprocessing gives pictures of different sizes ({told}), "
-                "which do not make a batch; "
-                "it needs a resize or a crop to a fixed size"
+            return self.compute(
+                place[: len(good)] if not reading.broken else place[reading.positions - reading.start]
             )
-        return np.stack(good)
+        by_size: dict[tuple[int, ...], list[int]] = {}
+        for index, picture in enumerate(good):
+            by_size.setdefault(picture.shape, []).append(index)
+        parts = [self.compute(np.stack([good[index] for index in same])) for same in by_size.values()]
+        order = np.argsort([index for same in by_size.values() for index in same])
+        return np.concatenate(parts)[order]
 
 
 class _Reading:

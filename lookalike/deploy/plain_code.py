@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lookalike.core.errors import UserError
+from lookalike.deploy.graph_input import InputKind
 from lookalike.images import Preprocess
 from lookalike.images.operations import (
     CenterCrop,
@@ -23,22 +24,23 @@ _CV2 = {"nearest": "NEAREST", "bilinear": "LINEAR", "area": "AREA", "bicubic": "
 
 
 def plain_code(
-    preprocess: Preprocess, *, of_pixels: bool, binarize: str | None, graph: str
+    preprocess: Preprocess, *, input: InputKind, binarize: str | None, graph: str
 ) -> list[str] | None:
     """Lines of Python that make the feature of one picture with onnxruntime, OpenCV and NumPy.
 
-    `of_pixels`: the graph takes those, and normalises them itself. None where the preprocessing has a step
-    that these lines would not be few for.
+    `input` is what the graph takes. None where the preprocessing has a step that these lines would not be
+    few for.
     """
     try:
         pixels, arithmetic = preprocess.split()
     except UserError:
         return None
-    steps = [_lines(operation) for operation in pixels.operations]
+    before = pixels.operations[:1] if input == "uint8_nhwc_any_size" else pixels.operations
+    steps = [_lines(operation) for operation in before]
     if any(lines is None for lines in steps):
         return None
     geometry = [line for lines in steps if lines is not None for line in lines]
-    fed = ["batch = image[None]"] if of_pixels else _normalised(arithmetic)
+    fed = _normalised(arithmetic) if input == "float32_nchw" else ["batch = image[None]"]
     threshold = {None: None, "round": 0.5, "sign": 0.0}[binarize]
     packed = [] if threshold is None else [f"codes = np.packbits(features > {threshold}, axis=1)"]
     uses_numpy = any("np." in line for line in [*geometry, *fed, *packed])
@@ -60,6 +62,8 @@ def plain_code(
 
 def _lines(operation: Operation) -> list[str] | None:
     if isinstance(operation, DecodeImage):
+        if operation.scaled:
+            return None
         if operation.backend == "pil":
             return ['image = np.asarray(ImageOps.exif_transpose(Image.open("a.jpg")).convert("RGB"))']
         return ['image = cv2.cvtColor(cv2.imread("a.jpg"), cv2.COLOR_BGR2RGB)']

@@ -123,11 +123,11 @@ def test_values_that_are_not_finite_are_one_sentence(trained: Path, some: list[P
         model.encode(some[:1])
 
 
-def test_pictures_of_different_sizes_are_one_sentence(trained: Path, some: list[Path]) -> None:
+def test_pictures_of_another_size_are_one_sentence(trained: Path, some: list[Path]) -> None:
     model = Embedder(trained / "inference")
     model.preprocess = Preprocess([{"NormalizeImage": {"order": "hwc"}}])
-    with pytest.raises(UserError, match="different sizes"):
-        model.encode([np.zeros((8, 8, 3), np.uint8), np.zeros((8, 9, 3), np.uint8)])
+    with pytest.raises(UserError, match="takes pictures of 3x32x32, but the preprocessing gives 3x32x33"):
+        model.encode([np.zeros((32, 32, 3), np.uint8), np.zeros((32, 33, 3), np.uint8)])
     with pytest.raises(UserError, match="takes pictures of 3x32x32, but the preprocessing gives 3x40x40"):
         model.encode(some[:1])
 

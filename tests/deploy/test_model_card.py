@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import cv2
 import numpy as np
@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from lookalike import Embedder, ModelFolder
+from lookalike.deploy.graph_input import InputKind, before_graph
 from lookalike.deploy.model_card import card
 from lookalike.deploy.model_folder import GRAPH
 from lookalike.deploy.plain_code import plain_code
@@ -58,12 +59,12 @@ def test_the_code_on_the_card_gives_the_vector_of_the_embedder(trained: Path, tm
         ],
     ],
 )
-@pytest.mark.parametrize("of_pixels", [False, True])
+@pytest.mark.parametrize("input", get_args(InputKind))
 def test_the_lines_of_each_chain_give_what_the_graph_takes(
-    chain: list[Any], of_pixels: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    chain: list[Any], input: InputKind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     preprocess = Preprocess(chain)
-    lines = plain_code(preprocess, of_pixels=of_pixels, binarize="sign", graph=GRAPH)
+    lines = plain_code(preprocess, input=input, binarize="sign", graph=GRAPH)
     assert lines is not None
     picture = np.random.default_rng(0).integers(0, 256, (37, 53, 3), dtype=np.uint8)
     monkeypatch.chdir(tmp_path)
@@ -71,14 +72,15 @@ def test_the_lines_of_each_chain_give_what_the_graph_takes(
     code = "\n".join(line for line in lines if "session" not in line and "features" not in line)
     names: dict[str, Any] = {}
     exec(code, names)
-    expected = preprocess.split().pixels("a.jpg") if of_pixels else preprocess("a.jpg")
+    expected = before_graph(preprocess, input)("a.jpg")
     assert names["batch"].dtype == expected.dtype
     assert np.array_equal(names["batch"], expected[None])
 
 
 def test_a_chain_of_other_steps_has_no_such_lines() -> None:
-    for chain in ([{"Pad": {"padding": 2}}, NORMALISE], [NORMALISE, {"CenterCrop": {"size": 9}}]):
-        assert plain_code(Preprocess(chain), of_pixels=False, binarize=None, graph=GRAPH) is None
+    scaled = [{"DecodeImage": {"scaled": True}}, {"ResizeImage": {"size": 9}}, NORMALISE]
+    for chain in ([{"Pad": {"padding": 2}}, NORMALISE], [NORMALISE, {"CenterCrop": {"size": 9}}], scaled):
+        assert plain_code(Preprocess(chain), input="float32_nchw", binarize=None, graph=GRAPH) is None
 
 
 def test_the_lines_in_the_documents_are_those_of_a_card() -> None:
@@ -86,7 +88,7 @@ def test_the_lines_in_the_documents_are_those_of_a_card() -> None:
         {"ResizeImage": {"size": 224}},
         {"NormalizeImage": {"scale": "1.0/255.0", "order": ""}},
     ]
-    lines = plain_code(Preprocess(chain), of_pixels=False, binarize=None, graph=GRAPH)
+    lines = plain_code(Preprocess(chain), input="float32_nchw", binarize=None, graph=GRAPH)
     assert lines is not None
     assert "\n".join([*lines, ""]) in blocks((REPOSITORY / "docs" / "deployment.md").read_text("utf-8"))
 

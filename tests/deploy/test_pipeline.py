@@ -27,8 +27,8 @@ def read(source: Any, out: np.ndarray | None) -> np.ndarray:
 
 def pipeline(**changed: Any) -> Pipeline:
     values: dict[str, Any] = {
-        "read": read, "compute": lambda batch: batch * 2, "shape": (2,), "kind": np.float32, "name": "model",
-        "batch_size": 4, "workers": 3,
+        "read": read, "compute": lambda batch: batch * 2, "shape": (2,), "kind": np.float32, "batch_size": 4,
+        "workers": 3,
     }  # fmt: skip
     return Pipeline(**{**values, **changed})
 

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from lookalike.core.errors import UserError
 from lookalike.core.log import warn_once
+from lookalike.deploy.export.geometry import Geometry
+from lookalike.deploy.graph_input import InputKind
 from lookalike.images import Preprocess
 from lookalike.images.split import Arithmetic
 from lookalike.model import RecModel
@@ -49,13 +51,17 @@ class Deployed(nn.Module):
 class FromPixels(nn.Module):
     """A module behind the arithmetic of its preprocessing: RGB pixels (N, H, W, 3) of uint8 in.
 
+    `geometry` makes those of one size of pictures of any.
+
     Each operation stands in the graph on its own, so that every runtime computes what NumPy does, to the last
     bit. Folding them into one multiplication and one addition, or into the first convolution, would not.
     """
 
-    def __init__(self, module: nn.Module, arithmetic: Arithmetic) -> None:
+    def __init__(
+        self, module: nn.Module, arithmetic: Arithmetic, geometry: nn.Module | None = None
+    ) -> None:
         super().__init__()
-        self.module, self.reversed = module, arithmetic.reversed
+        self.module, self.reversed, self.geometry = module, arithmetic.reversed, geometry
         self.operations: list[str] = []
         for index, (operation, values) in enumerate(arithmetic.steps):
             self.operations.append(operation)
@@ -64,6 +70,8 @@ class FromPixels(nn.Module):
             )
 
     def forward(self, pixels: Tensor) -> Tensor:
+        if self.geometry is not None:
+            pixels = self.geometry(pixels)
         # planes of bytes are moved, not planes of floats
         planes = pixels.permute(0, 3, 1, 2)
         if self.reversed:
@@ -74,9 +82,15 @@ class FromPixels(nn.Module):
         return self.module(values)
 
 
-def taking(module: Deployed, input: str, preprocess: Preprocess) -> nn.Module:
-    """A module for what a model folder says that its graph takes. Raises UserError as `Preprocess.split`."""
-    return module if input == "float32_nchw" else FromPixels(module, preprocess.split().arithmetic)
+def taking(module: Deployed, input: InputKind, preprocess: Preprocess) -> nn.Module:
+    """A module for what a model folder says that its graph takes.
+
+    Raises UserError as `Preprocess.split` and `Geometry`.
+    """
+    if input == "float32_nchw":
+        return module
+    geometry = Geometry(preprocess) if input == "uint8_nhwc_any_size" else None
+    return FromPixels(module, preprocess.split().arithmetic, geometry)
 
 
 def output_key(recipe: Recipe) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -18,22 +19,24 @@ from lookalike.core.log import logger
 from lookalike.deploy.architecture import Architecture, write_weights
 from lookalike.deploy.export.conversion import figures_of_sizes, learned_reduction, to_8_bits, to_16_bits
 from lookalike.deploy.export.deployed import Deployed, FromPixels, deployed_module, output_key, taking
-from lookalike.deploy.export.graph import write_graph, write_program
+from lookalike.deploy.export.geometry import Geometry
+from lookalike.deploy.export.graph import put_before, write_graph, write_program
 from lookalike.deploy.export.integer import make_integer
 from lookalike.deploy.export.provenance import Provenance
+from lookalike.deploy.graph_input import InputKind, before_graph
 from lookalike.deploy.model_folder import (
     EARLIER_MANIFEST,
     FILES,
     GRAPH,
     PROGRAM,
     WEIGHTS,
-    InputKind,
     ModelFolder,
 )
 from lookalike.deploy.preprocessing import recipe_preprocess
-from lookalike.deploy.proof.parity import LIMITS, Limit, angles
+from lookalike.deploy.proof.parity import LIMITS, Encode, Limit, angles
 from lookalike.deploy.proof.trial import encoder, noise_batch, prove, trial_pictures
 from lookalike.deploy.thresholds import THRESHOLDS
+from lookalike.images import Preprocess
 from lookalike.model import RecModel, build_rec_model, load_weights
 from lookalike.model.slim.quantisation import without_rounding
 from lookalike.recipe import Recipe, require_paths, warn_where_trained_otherwise
@@ -181,10 +184,13 @@ def export_model(
     module = deployed_module(recipe, model)
     preprocess = recipe_preprocess(recipe)
     shape = list(preprocess.image_shape or recipe.global_.image_shape)
-    taken = taking(module, options.input, preprocess).eval()
-    noise = noise_batch(preprocess, shape, options.input)
+    # what resizes is put before the graph at the end: whatever the graph is converted to, it learns nothing
+    resizing = Geometry(preprocess).eval() if options.input == "uint8_nhwc_any_size" else None
+    input: InputKind = "uint8_nhwc" if resizing is not None else options.input
+    taken = taking(module, input, preprocess).eval()
+    noise = noise_batch(preprocess, shape, input)
     example = torch.from_numpy(noise[:2])
-    prepare = preprocess.split().pixels if options.input == "uint8_nhwc" else preprocess
+    prepare = before_graph(preprocess, input)
     pictures = trial_pictures(recipe, prepare, options.sample, noise)
     full = int(encoder(taken)(noise[:1]).shape[1])
     notes = {}
@@ -206,8 +212,6 @@ def export_model(
     with atomic_folder(folder) as part:
         write_weights(module, part / WEIGHTS)
         write_graph(exported, example, part / GRAPH)
-        if options.program:
-            write_program(taken, example, part / PROGRAM)
         written = ModelFolder(
             path=part,
             shape=shape,
@@ -231,8 +235,18 @@ def export_model(
         elif options.precision != "fp32":
             to_16_bits(written, options.precision)
         limit = limit if exported is not taken else LIMITS[written.precision]
+        scored, program = encoder(taken), taken
+        if resizing is not None:
+            put_before(resizing, part / GRAPH)
+            scored, program = _resized_before(preprocess, scored), taking(module, options.input, preprocess)
+            noise = noise_batch(preprocess, shape, options.input)
+            example = torch.from_numpy(noise[:2])
+            decode = before_graph(preprocess, options.input)
+            pictures = trial_pictures(recipe, decode, options.sample, noise)
+        if options.program:
+            write_program(program.eval(), example, part / PROGRAM, any_size=resizing is not None)
         consequence = f"{folder} was left as it was"
-        parity = prove(written, encoder(taken), pictures, limit, consequence, options.runtimes)
+        parity = prove(written, scored, pictures, limit, consequence, options.runtimes)
         written.parity = parity.to_json()
         written.seal()
         written.write()
@@ -246,6 +260,12 @@ def export_model(
     return ExportResult(
         str(folder), size, written.fingerprint, difference, written.precision, unit, written.parity
     )
+
+
+def _resized_before(preprocess: Preprocess, encode: Encode) -> Encode:
+    """What encodes pixels as the model was scored: OpenCV resizes them, one picture after another."""
+    geometry = preprocess.split().pixels
+    return lambda batch: encode(np.stack([geometry(picture) for picture in batch]))
 
 
 def _check_reduction(recipe: Recipe, module: Deployed, size: int, full: int) -> None:

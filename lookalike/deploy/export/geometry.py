@@ -111,8 +111,7 @@ class Geometry(nn.Module):
                 _neighbours(rows, given.height, wanted.height),
                 _neighbours(columns, given.width, wanted.width),
             )
-        values = _filled(values, outside)
-        return values.to(torch.uint8).unflatten(1, (self.height, self.width))
+        return _filled(values, outside).to(torch.uint8)
 
     def _planned(
         self, operation: Operation, index: int, frame: _Frame
@@ -141,10 +140,10 @@ class Geometry(nn.Module):
             top, left = torch.floor((side - height) / 2), torch.floor((side - width) / 2)
             return (_Moved(frame, -top, -left, self.get_buffer(f"fill_{index}")), _Frame(side, side)), None
         if isinstance(operation, Pad):
-            left, top, right, bottom = operation.widths
-            larger = _Frame(height + (top + bottom), width + (left + right))
-            corner = torch.full_like(height, -top), torch.full_like(width, -left)
-            return (_Moved(frame, *corner, self.get_buffer(f"fill_{index}")), larger), None
+            west, north, east, south = operation.widths
+            larger = _Frame(height + (north + south), width + (west + east))
+            top, left = torch.full_like(height, -north), torch.full_like(width, -west)
+            return (_Moved(frame, top, left, self.get_buffer(f"fill_{index}")), larger), None
         assert isinstance(operation, (ResizeImage, Resize))
         size = operation.output_size(None)
         if size is not None:
@@ -197,8 +196,7 @@ def _traced_back(
     for moved in reversed(moves):
         rows, columns = rows + moved.top, columns + moved.left
         beyond = [
-            (places < 0) | (places >= side)
-            for places, side in zip((rows, columns), moved.given, strict=True)
+            (places < 0) | (places >= side) for places, side in zip((rows, columns), moved.given, strict=True)
         ]
         outside.insert(0, (beyond[0][:, None] | beyond[1], moved.fill))
         rows = rows.clamp_min(0).minimum(moved.given.height - 1)
@@ -208,12 +206,12 @@ def _traced_back(
 
 def _filled(values: Tensor, outside: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     for places, fill in outside:
-        values = torch.where(places.flatten()[:, None], fill, values)
+        values = torch.where(places[:, :, None], fill, values)
     return values
 
 
 class _Taken:
-    """Pixels (N, rows · columns, 3), as float32, of pictures that were moved before."""
+    """Pixels (N, rows, columns, 3), as float32, of pictures that were moved before."""
 
     def __init__(self, pixels: Tensor, moves: Sequence[_Moved]) -> None:
         self.width = pixels.shape[2]
@@ -222,7 +220,8 @@ class _Taken:
     def __call__(self, rows: Tensor, columns: Tensor) -> Tensor:
         rows, columns, outside = _traced_back(self.moves, rows, columns)
         places = rows.long()[:, None] * self.width + columns.long()
-        return _filled(self.pixels.index_select(1, places.flatten()).float(), outside)
+        values = torch.unflatten(self.pixels.index_select(1, places.flatten()), 1, places.shape)
+        return _filled(values.float(), outside)
 
 
 def _neighbours(places: Tensor, given: Tensor, wanted: Tensor) -> _Neighbours:
@@ -244,18 +243,14 @@ def _neighbours(places: Tensor, given: Tensor, wanted: Tensor) -> _Neighbours:
 def _bilinear(taken: _Taken, rows: _Neighbours, columns: _Neighbours) -> Tensor:
     """(Σ ⌊weight · ⌊mixed / 16⌋ / 65536⌋ + 2) / 4 over the rows above and below, `mixed` over columns."""
 
-    def along(weights: Tensor, axis: int) -> Tensor:
-        full = torch.zeros(len(rows.first), len(columns.first), device=weights.device)
-        return (full + (weights[:, None] if axis == 0 else weights)).flatten()[:, None]
-
-    before, after = along(columns.before, 1), along(columns.after, 1)
+    before, after = columns.before[:, None], columns.after[:, None]
 
     def mixed(row: Tensor, weight: Tensor) -> Tensor:
         sums = taken(row, columns.first) * before + taken(row, columns.second) * after
         sixteenth = (sums / 16).floor()
-        # weight · sixteenth has up to 26 bits: the upper and the lower five bits of the weight on their own
+        # weight · sixteenth has up to 26 bits: the lower five bits of the weight on their own
+        weight = weight[:, None, None]
         upper = (weight / 32).floor()
-        weight, upper = along(weight, 0), along(upper, 0)
         lower = ((weight - 32 * upper) * sixteenth / 32).floor()
         return ((upper * sixteenth + lower) / 2048).floor()
 

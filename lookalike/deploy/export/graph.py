@@ -37,7 +37,7 @@ def write_graph(module: nn.Module, example: Tensor, file: Path) -> None:
             dynamo=True,
             input_names=[INPUT],
             output_names=[OUTPUT],
-            dynamic_shapes=_any_batch(),
+            dynamic_shapes=_free(),
             verbose=False,
         )
         _forget_origin(program.model)
@@ -45,22 +45,60 @@ def write_graph(module: nn.Module, example: Tensor, file: Path) -> None:
         simplify_file(file)
 
 
-def write_program(module: nn.Module, example: Tensor, file: Path) -> None:
-    """Write a module as a program of torch.export, for other users of PyTorch; the batch may have any size.
+def write_program(module: nn.Module, example: Tensor, file: Path, any_size: bool = False) -> None:
+    """Write a module as a program of torch.export, for other users of PyTorch; the batch may have any size,
+    and with `any_size` pictures (N, H, W, 3) too.
 
     This file holds no pickle. `torch.export.load` unpickles what a file marks so, though, and a pickle may
     run code: it is no way to read the file of somebody else. `lookalike.deploy.load_torch` is one.
     """
     with _quiet("with torch.export"):
-        program = torch.export.export(module, (example,), dynamic_shapes=_any_batch())
+        program = torch.export.export(module, (example,), dynamic_shapes=_free(any_size))
         program.example_inputs = None  # of no use, and the one thing in the file that would be pickled
         for node in program.graph.nodes:
             node.meta.pop("stack_trace", None)  # paths and lines of source files on this machine
         torch.export.save(program, file)
 
 
-def _any_batch() -> tuple[dict[int, Any]]:
-    return ({0: torch.export.Dim("batch", min=1)},)
+def put_before(module: nn.Module, file: Path) -> None:
+    """Make a graph that takes pixels of one size take those of any: `module` makes the former of the latter.
+
+    The graph stays as it is behind that, whatever it was converted to.
+    """
+    import onnx
+    from onnx.compose import add_prefix
+
+    network = onnx.load(file)
+    (opset,) = (each.version for each in network.opset_import if not each.domain)
+    with _quiet("to ONNX"):
+        program: Any = torch.onnx.export(
+            module,
+            (torch.zeros(2, 5, 7, 3, dtype=torch.uint8),),
+            dynamo=True,
+            opset_version=opset,
+            input_names=[INPUT],
+            output_names=["pixels"],
+            dynamic_shapes=_free(any_size=True),
+            verbose=False,
+        )
+        _forget_origin(program.model)
+    before = add_prefix(program.model_proto, "geometry/", rename_inputs=False)
+    for node in network.graph.node:
+        for position, name in enumerate(node.input):
+            if name == INPUT:
+                node.input[position] = before.graph.output[0].name
+    nodes = [*before.graph.node, *network.graph.node]
+    del network.graph.node[:]
+    network.graph.node.extend(nodes)
+    network.graph.initializer.extend(before.graph.initializer)
+    network.graph.input[0].CopyFrom(before.graph.input[0])
+    file.write_bytes(network.SerializeToString())
+
+
+def _free(any_size: bool = False) -> tuple[dict[int, Any]]:
+    """The dimensions of the input that may have any size."""
+    names = ("batch", "height", "width") if any_size else ("batch",)
+    return ({axis: torch.export.Dim(name, min=1) for axis, name in enumerate(names)},)
 
 
 @contextmanager

@@ -110,10 +110,15 @@ class Pictures:
             size = 1  # the first batch is of one picture: a graph must not be made for one size
             for position, path in enumerate(records.paths):
                 try:
-                    part.append(prepare(path))
+                    picture = prepare(path)
                 except BrokenImage as error:
                     logger.warning(f"left out: {error}")
                     broken.add(position)
+                    continue
+                if part and picture.shape != part[0].shape:
+                    yield np.stack(part)
+                    part, size = [], BATCH
+                part.append(picture)
                 if len(part) == size:
                     yield np.stack(part)
                     part, size = [], BATCH

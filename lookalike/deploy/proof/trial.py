@@ -14,7 +14,8 @@ from lookalike.core.errors import LookalikeError, UserError
 from lookalike.core.log import logger
 from lookalike.deploy.architecture import load_torch
 from lookalike.deploy.export.provenance import data_of
-from lookalike.deploy.model_folder import PROGRAM, InputKind, ModelFolder
+from lookalike.deploy.graph_input import InputKind
+from lookalike.deploy.model_folder import PROGRAM, ModelFolder
 from lookalike.deploy.proof.parity import LIMITS, Encode, Limit, Parity, Pictures, compare
 from lookalike.deploy.proof.samples import evaluation_sample
 from lookalike.deploy.runtimes.runtime import OnnxRuntime, open_runtime
@@ -34,10 +35,12 @@ def encoder(module: nn.Module) -> Encode:
 
 
 def noise_batch(preprocess: Preprocess, shape: list[int], input: InputKind) -> NDArray[Any]:
-    """Three pictures (C, H, W) of pixels by chance, as the graph takes them."""
+    """Three pictures (C, H, W) of pixels by chance, as the graph takes them; of any size, larger ones."""
     _, height, width = shape
+    if input == "uint8_nhwc_any_size":
+        height, width = 2 * height + 1, 3 * width
     pixels = np.random.default_rng(0).integers(0, 256, (3, height, width, 3), dtype=np.uint8)
-    if input == "uint8_nhwc":
+    if input != "float32_nchw":
         return pixels
     try:
         return preprocess.split().arithmetic(pixels)

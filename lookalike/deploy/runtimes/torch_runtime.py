@@ -120,7 +120,7 @@ def open_folder(
     preprocessing can be parted so.
     """
     where = torch_device(device)
-    module, takes_pixels = load_torch(folder), folder.input == "uint8_nhwc"
+    module, takes_pixels = load_torch(folder), folder.input != "float32_nchw"
     if where.type == "cuda" and not takes_pixels:
         with contextlib.suppress(UserError):  # a preprocessing that cannot be parted stays where it is
             module = FromPixels(module, folder.preprocessing().split().arithmetic)

@@ -44,19 +44,25 @@ class Pad(Operation):
         widths = [padding] if isinstance(padding, int) else list(padding)
         if len(widths) not in (1, 2, 4) or min(widths) < 0:
             raise UserError(f"Pad: padding must be 1, 2 or 4 numbers that are not negative, got {padding!r}")
-        self._left, self._top, self._right, self._bottom = (widths * 4)[:4] if len(widths) < 4 else widths
+        left, top, right, bottom = (widths * 4)[:4] if len(widths) < 4 else widths
+        self.widths = left, top, right, bottom
         self._border = _BORDERS["constant" if reference_behaviour else padding_mode]
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         value = colour(self.fill, image.shape[2], "Pad: fill")
-        return cv2.copyMakeBorder(
-            image, self._top, self._bottom, self._left, self._right, self._border, value=value
-        )
+        left, top, right, bottom = self.widths
+        return cv2.copyMakeBorder(image, top, bottom, left, right, self._border, value=value)
+
+    @property
+    def one_colour(self) -> bool:
+        """Whether the border is of `fill` rather than of pixels of the image."""
+        return bool(self._border == cv2.BORDER_CONSTANT)
 
     def output_size(self, size: Size | None) -> Size | None:
         if size is None:
             return None
-        return size[0] + self._left + self._right, size[1] + self._top + self._bottom
+        left, top, right, bottom = self.widths
+        return size[0] + left + right, size[1] + top + bottom
 
 
 @operations.register("PaddleVisionPad", "Pad_paddle_vision")
