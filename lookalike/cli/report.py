@@ -58,7 +58,7 @@ def model_marks(folder: str) -> list[Mark]:
 
     if not _is_model_folder(folder):
         return []
-    found = ModelFolder.open(folder).thresholds()
+    found = ModelFolder.open(folder).found_thresholds()
     if found is None:
         return []
     return [Mark("unsure", found.unsure.threshold), Mark("same", found.same.threshold)]

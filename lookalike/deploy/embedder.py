@@ -122,9 +122,9 @@ class Embedder:
     def thresholds(self) -> Thresholds | None:
         """What `lookalike calibrate` found for this model; None where it was not used.
 
-        Raises UserError where the file is damaged, or was made with another model.
+        Raises UserError where they are damaged, or were found with another model.
         """
-        return None if self.folder is None else self.folder.thresholds()
+        return None if self.folder is None else self.folder.found_thresholds()
 
     def _set(
         self,

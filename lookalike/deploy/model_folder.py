@@ -3,10 +3,10 @@
 inference/
   model.onnx         the graph with its weights; it ends in the final feature
   model.safetensors  the same weights for PyTorch, whose modules `lookalike.json` names (`load_torch`)
-  lookalike.json     the manifest: preprocessing, feature size and kind, fingerprint, figures, licence
+  lookalike.json     the manifest: preprocessing, feature size and kind, fingerprint, figures, licence; from
+                     which similarity on an answer is the same thing, once `calibrate` has found it
   README.md          the model card
   model.pt2          the same model as a program of torch.export; `export --pt2` adds it
-  thresholds.json    from which similarity on an answer is the same thing; `calibrate` adds it
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lookalike.core.errors import UserError
 from lookalike.core.files import atomic_file, sha256, write_json
 from lookalike.deploy.graph_input import InputKind, before_graph
 from lookalike.deploy.model_card import card
-from lookalike.deploy.thresholds import THRESHOLDS, Thresholds, replaced_section
+from lookalike.deploy.thresholds import Thresholds, replaced_section
 from lookalike.images import Preprocess
 from lookalike.images.split import Pixels
 
@@ -32,7 +32,9 @@ GRAPH = "model.onnx"
 WEIGHTS = "model.safetensors"
 PROGRAM = "model.pt2"
 CARD = "README.md"
-FILES = (MANIFEST, CARD, GRAPH, WEIGHTS, PROGRAM, THRESHOLDS)
+EARLIER_THRESHOLDS = "thresholds.json"
+"""Where thresholds were kept before they stood in the manifest."""
+FILES = (MANIFEST, CARD, GRAPH, WEIGHTS, PROGRAM, EARLIER_THRESHOLDS)
 """All that a model folder may hold."""
 SCHEMA_VERSION = 1
 EARLIER_MANIFEST = "model.json"
@@ -55,6 +57,7 @@ class ModelFolder:
     parity: how far the features of each runtime are from those of PyTorch (`lookalike.deploy.proof.parity`).
     quantisation: what a graph in 8 bits is made of and costs, see `lookalike.deploy.quantisation`.
     notes: further sections of the model card by their titles. files: SHA-256 of each file.
+    thresholds: `Thresholds.to_json`, see `found_thresholds`.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
@@ -80,6 +83,7 @@ class ModelFolder:
     quantisation: dict[str, Any] = field(default_factory=dict)
     notes: dict[str, list[str]] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
+    thresholds: dict[str, Any] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
     @classmethod
@@ -163,34 +167,53 @@ class ModelFolder:
         self.files = {
             file.name: sha256(file)
             for file in sorted(self.path.iterdir())
-            if file.name not in (MANIFEST, CARD, THRESHOLDS)
+            if file.name not in (MANIFEST, CARD, EARLIER_THRESHOLDS)
         }
         self.fingerprint = self.computed_fingerprint()
 
     def write(self) -> None:
         """Write the manifest and the model card."""
-        values = {key: value for key, value in asdict(self).items() if key != "path"}
-        write_json(self.path / MANIFEST, values)
+        write_json(self.path / MANIFEST, self._values())
         (self.path / CARD).write_text(self._card(), encoding="utf-8")
 
-    def thresholds(self) -> Thresholds | None:
-        """What `calibrate` found; None where it was not used. Raises UserError as `Thresholds.read`."""
-        return Thresholds.read(self.path / THRESHOLDS, self.fingerprint)
+    def found_thresholds(self) -> Thresholds | None:
+        """What `calibrate` found; None where it was not used. Raises UserError as `Thresholds.of_json`."""
+        if self.thresholds:
+            return Thresholds.of_json(
+                self.thresholds, self.fingerprint, f"{self.path / MANIFEST}: thresholds"
+            )
+        file = self.path / EARLIER_THRESHOLDS
+        if not file.is_file():
+            return None
+        try:
+            values = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{file} cannot be read: {error}; remove it, and calibrate again") from None
+        return Thresholds.of_json(values, self.fingerprint, str(file))
 
     def write_thresholds(self, found: Thresholds) -> None:
-        """Put thresholds into the folder and on the model card, of which the rest stays as it is.
+        """Put thresholds into the manifest and on the model card, of which the rest stays as it is.
 
-        Raises UserError where the folder cannot be written.
+        Raises UserError where the folder holds another model than they were found with, and where it cannot
+        be written.
         """
         file = self.path / CARD
+        if ModelFolder.open(self.path).fingerprint != found.fingerprint:
+            raise UserError(
+                f"{self.path} holds another model than the thresholds were found with: calibrate again"
+            )
+        self.thresholds = found.to_json()
         try:
-            found.write(self.path / THRESHOLDS)
+            write_json(self.path / MANIFEST, self._values())
+            (self.path / EARLIER_THRESHOLDS).unlink(missing_ok=True)
             text = file.read_text(encoding="utf-8") if file.is_file() else self._card()
             with atomic_file(file, "w") as out:
                 out.write(replaced_section(text, "Thresholds", found.lines()))
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"thresholds cannot be written into {self.path}: {error}") from None
 
+    def _values(self) -> dict[str, Any]:
+        return {key: value for key, value in asdict(self).items() if key != "path"}
+
     def _card(self) -> str:
-        values = {key: value for key, value in asdict(self).items() if key != "path"}
-        return card(values, self.preprocessing())
+        return card(self._values(), self.preprocessing())

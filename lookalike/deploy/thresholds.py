@@ -1,7 +1,7 @@
 """What a model folder says of similarities: from which on two pictures show the same, or nothing known.
 
-`calibrate` writes `thresholds.json` beside the model, and the search of a gallery reads it. It is no part of
-the fingerprint, but says which one it was made with.
+`calibrate` writes them into the manifest, and the search of a gallery reads them. They are no part of the
+fingerprint, but say which one they were found with.
 """
 
 from __future__ import annotations
@@ -9,16 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from lookalike.core.errors import UserError
-from lookalike.core.files import write_json
 from lookalike.retrieval import scores_needed
 
-THRESHOLDS = "thresholds.json"
 FORMAT = 1
 MUCH_LARGER = 2.0
 """A gallery so many times as large as the one that was calibrated with is told of."""
@@ -104,7 +101,7 @@ class Validation:
 
 @dataclass(frozen=True)
 class Thresholds:
-    """The content of `thresholds.json`.
+    """What `calibrate` found.
 
     same, unsure: the thresholds of all classes together, with their figures. classes: classes that have
     bounds of their own; rest: those of the others. class_rates: false-accept and identification rate for
@@ -124,43 +121,33 @@ class Thresholds:
     format: int = FORMAT
 
     @classmethod
-    def read(cls, file: Path, fingerprint: str) -> Thresholds | None:
-        """The thresholds of a model with this fingerprint; None where there is no such file.
+    def of_json(cls, values: Any, fingerprint: str, place: str) -> Thresholds:
+        """What `to_json` gave, for a model with this fingerprint; `place` says where it stands.
 
-        Raises UserError for a damaged file, and for one that was made with another model.
+        Raises UserError where it is damaged, and where it was found with another model.
         """
-        try:
-            text = file.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return None
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{file} cannot be read: {error}") from None
-        again = "calibrate again (lookalike calibrate), or remove the file"
-        try:
-            values = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{file} is damaged: {error}; {again}") from None
+        again = "calibrate again (lookalike calibrate)"
         if not isinstance(values, dict) or values.get("format") != FORMAT:
             told = values.get("format") if isinstance(values, dict) else None
             raise UserError(
-                f"{file}: format {told} is not the format {FORMAT} that this version reads; {again}"
+                f"{place}: format {told} is not the format {FORMAT} that this version reads; {again}"
             )
         try:
-            found = TypeAdapter(cls).validate_json(text)
+            found = TypeAdapter(cls).validate_json(json.dumps(values))
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
-            raise UserError(f"{file} is damaged: {where}: {first['msg']}; {again}") from None
+            raise UserError(f"{place}: damaged: {where}: {first['msg']}; {again}") from None
         if found.fingerprint != fingerprint:
             raise UserError(
-                f"{file} was made with another model (fingerprints {found.fingerprint[:12]} and "
+                f"{place}: made with another model (fingerprints {found.fingerprint[:12]} and "
                 f"{fingerprint[:12]}), whose similarities are others: {again}"
             )
         return found
 
-    def write(self, file: Path) -> None:
-        """Write the file, atomically."""
-        write_json(file, asdict(self))
+    def to_json(self) -> dict[str, Any]:
+        """What goes into the manifest."""
+        return asdict(self)
 
     def of(self, label: str) -> Bounds:
         """The bounds for an answer of this label."""
@@ -194,7 +181,7 @@ class Thresholds:
             *rows,
         ]
         if self.classes:
-            lines += ["", f"{len(self.classes)} classes have thresholds of their own (`{THRESHOLDS}`)."]
+            lines += ["", f"{len(self.classes)} classes have thresholds of their own."]
         return lines + [f"\n{sentence}" for sentence in self.doubts()]
 
     def doubts(self) -> list[str]:

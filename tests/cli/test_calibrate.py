@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,12 +17,17 @@ def model(trained: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained / "inference", tmp_path / "model"))
 
 
+def stored_in(model: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((model / "lookalike.json").read_text(encoding="utf-8"))["thresholds"]
+    return found
+
+
 def test_calibrate_then_search(command: Command, model: Path, pictures: Path, tmp_path: Path) -> None:
     root = pictures / "pictures"
     words = ("calibrate", model, root, "--false-accept-rate", "0.05")
     tried = command(*words, "--dry-run", "--json").json()
     assert not tried["stored"]
-    assert not (model / "thresholds.json").exists()
+    assert stored_in(model) == {}
     told = command(*words)
     assert told.code == 0, told.err
     lines = told.out.splitlines()
@@ -30,7 +36,7 @@ def test_calibrate_then_search(command: Command, model: Path, pictures: Path, tm
     assert lines[3].split()[1] == f"{tried['same']['threshold']:.4f}"
     assert f"stored in {model}" in lines[-1]
     assert "9 classes are few" in told.err
-    stored = json.loads((model / "thresholds.json").read_text(encoding="utf-8"))
+    stored = stored_in(model)
     assert stored == {key: value for key, value in tried.items() if key != "stored"}
 
     page = tmp_path / "report.html"
@@ -68,8 +74,9 @@ def test_calibrate_then_search(command: Command, model: Path, pictures: Path, tm
     assert "--threshold is nan" in command("search", gallery, unknown, "--threshold", "nan").sentence()
 
     stored["fingerprint"] = "0" * 64
-    (model / "thresholds.json").write_text(json.dumps(stored), encoding="utf-8")
-    assert "was made with another model" in command("search", gallery, known).sentence()
+    manifest = json.loads((model / "lookalike.json").read_text(encoding="utf-8"))
+    (model / "lookalike.json").write_text(json.dumps(manifest | {"thresholds": stored}), encoding="utf-8")
+    assert "made with another model" in command("search", gallery, known).sentence()
     assert command("search", gallery, known, "--threshold", "0.5").code == 0  # they are not asked for
 
 
@@ -131,4 +138,4 @@ def test_what_cannot_be_calibrated_says_so(
 ) -> None:
     given = [word.format(root=pictures / "pictures") for word in words]
     assert told in command("calibrate", model, *given).sentence()
-    assert not (model / "thresholds.json").exists()
+    assert stored_in(model) == {}

@@ -151,12 +151,10 @@ def test_other_labels_in_the_gallery_and_rates() -> None:
             calibrate("f", every, false_accept_rate=rate, unsure_rate=unsure)
 
 
-def test_the_file_says_what_was_found(tmp_path: Path) -> None:
+def test_what_was_found_is_told() -> None:
     """72 pictures are too few for one in a hundred, and enough for one in ten."""
     found = calibrate("fingerprint", table(classes=24, each=3), resamples=20)
-    found.write(tmp_path / "thresholds.json")
-    assert Thresholds.read(tmp_path / "thresholds.json", "fingerprint") == found
-    assert Thresholds.read(tmp_path / "none.json", "fingerprint") is None
+    assert Thresholds.of_json(json.loads(json.dumps(found.to_json())), "fingerprint", "here") == found
     assert (found.same.supported, found.unsure.supported, found.unsure.wanted) == (False, True, 0.1)
     assert [text[:56] for text in found.doubts()] == [
         "A false-accept rate of 1 % needs at least 100 validation"
@@ -165,7 +163,7 @@ def test_the_file_says_what_was_found(tmp_path: Path) -> None:
     few = calibrate("fingerprint", table(classes=3), resamples=20)
     assert "3 classes are few" in few.doubts()[-1]
     with pytest.raises(UserError, match="made with another model"):
-        Thresholds.read(tmp_path / "thresholds.json", "another")
+        Thresholds.of_json(found.to_json(), "another", "here")
 
 
 def test_a_class_that_is_mistaken_for_often_has_its_own_bounds() -> None:
@@ -182,33 +180,29 @@ def test_a_class_that_is_mistaken_for_often_has_its_own_bounds() -> None:
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        (lambda v: "{", "is damaged"),
-        (lambda v: "[]", "format None"),
+        (lambda v: [], "format None"),
         (lambda v: v | {"format": 2}, "format 2 is not the format 1"),
         (lambda v: v | {"rest": {"same": "0.5", "unsure": 0.1}}, "damaged: rest.same"),
         (lambda v: v | {"colour": 1}, "damaged: colour"),
         (lambda v: {key: v[key] for key in v if key != "same"}, "damaged: same"),
     ],
 )
-def test_damage_is_one_sentence(tmp_path: Path, damage: Callable[[Any], Any], told: str) -> None:
-    file = tmp_path / "thresholds.json"
-    calibrate("f", table(), resamples=5).write(file)
-    changed = damage(json.loads(file.read_text()))
-    file.write_text(changed if isinstance(changed, str) else json.dumps(changed))
+def test_damage_is_one_sentence(damage: Callable[[Any], Any], told: str) -> None:
+    found = calibrate("f", table(), resamples=5)
     with pytest.raises(UserError, match=told) as caught:
-        Thresholds.read(file, "f")
+        Thresholds.of_json(damage(found.to_json()), "f", "here")
     assert "lookalike calibrate" in str(caught.value)
 
 
 def test_a_model_folder_keeps_them_and_its_fingerprint(folder: Path) -> None:
     opened = ModelFolder.open(folder)
-    assert opened.thresholds() is None
+    assert opened.found_thresholds() is None
     card = (folder / "README.md").read_text() + "\nMy own words.\n"
     (folder / "README.md").write_text(card)
     for seed in (0, 1):
         found = calibrate(opened.fingerprint, table(seed), resamples=5)
         opened.write_thresholds(found)
-        assert ModelFolder.open(folder).thresholds() == Embedder(folder).thresholds() == found
+        assert ModelFolder.open(folder).found_thresholds() == Embedder(folder).thresholds() == found
         text = (folder / "README.md").read_text()
         assert text.startswith(card.rstrip("\n"))
         assert text.count("## Thresholds") == 1
@@ -220,6 +214,22 @@ def test_a_model_folder_keeps_them_and_its_fingerprint(folder: Path) -> None:
     (folder / "README.md").write_bytes(b"\xff")
     with pytest.raises(UserError, match="cannot be written into"):
         opened.write_thresholds(found)
+    with pytest.raises(UserError, match="holds another model"):
+        opened.write_thresholds(calibrate("f", table(), resamples=5))
+
+
+def test_a_file_of_an_earlier_calibration_is_read_until_the_next_one(folder: Path) -> None:
+    opened, file = ModelFolder.open(folder), folder / "thresholds.json"
+    first, second = (calibrate(opened.fingerprint, table(seed), resamples=5) for seed in (0, 1))
+    file.write_text(json.dumps(first.to_json()))
+    assert Embedder(folder).thresholds() == first
+    opened.write_thresholds(second)
+    assert not file.exists()
+    assert Embedder(folder).thresholds() == second
+    opened.thresholds.clear()
+    file.write_text("{")
+    with pytest.raises(UserError, match=r"thresholds\.json cannot be read: .*; remove it"):
+        opened.found_thresholds()
 
 
 def test_a_section_is_replaced_where_it_stands() -> None:

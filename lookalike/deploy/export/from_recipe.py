@@ -35,7 +35,7 @@ from lookalike.deploy.model_folder import (
 from lookalike.deploy.preprocessing import recipe_preprocess
 from lookalike.deploy.proof.parity import LIMITS, Encode, Limit, angles
 from lookalike.deploy.proof.trial import encoder, noise_batch, prove, trial_pictures
-from lookalike.deploy.thresholds import THRESHOLDS
+from lookalike.deploy.thresholds import Thresholds
 from lookalike.images import Preprocess
 from lookalike.model import RecModel, build_rec_model, load_weights
 from lookalike.model.slim.quantisation import without_rounding
@@ -163,7 +163,7 @@ def refuse_foreign_folder(folder: Path) -> None:
     if not folder.exists():
         return
     inside = {path.name for path in folder.iterdir()} if folder.is_dir() else {folder.name}
-    ours = {*FILES, EARLIER_MANIFEST} - {THRESHOLDS}  # finding thresholds took work
+    ours = {*FILES, EARLIER_MANIFEST}
     if foreign := sorted(inside - ours):
         raise UserError(
             f"{folder} holds other things than a model folder ({', '.join(foreign[:3])}), "
@@ -209,6 +209,7 @@ def export_model(
     metrics, data = metrics or facts.metrics, facts.metrics_data
     if options.converts:
         data = {**data, "model": f"in float32, with features of {full} numbers: not this graph"}
+    calibrated = _calibrated(folder)
     with atomic_folder(folder) as part:
         write_weights(module, part / WEIGHTS)
         write_graph(exported, example, part / GRAPH)
@@ -250,6 +251,15 @@ def export_model(
         written.parity = parity.to_json()
         written.seal()
         written.write()
+        same_model = calibrated is not None and calibrated.fingerprint == written.fingerprint
+        if calibrated is not None and same_model:
+            written.write_thresholds(calibrated)
+    if calibrated is not None and not same_model:
+        logger.warning(
+            f"{folder} has no thresholds any more: they were found with another model (fingerprints "
+            f"{calibrated.fingerprint[:12]} and {written.fingerprint[:12]}), whose similarities are others; "
+            "calibrate again (lookalike calibrate)"
+        )
     graph = parity.runtimes[0]
     exact = limit.measure == "largest_difference"
     difference = graph.largest_difference if exact else graph.largest_angle
@@ -260,6 +270,14 @@ def export_model(
     return ExportResult(
         str(folder), size, written.fingerprint, difference, written.precision, unit, written.parity
     )
+
+
+def _calibrated(folder: Path) -> Thresholds | None:
+    """The thresholds of the older model folder that an export replaces; None of one that cannot be read."""
+    try:
+        return ModelFolder.open(folder).found_thresholds()
+    except UserError:
+        return None
 
 
 def _resized_before(preprocess: Preprocess, encode: Encode) -> Encode:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from safetensors.torch import save_file
 from lookalike import Embedder, ModelFolder, Recipe, export
 from lookalike.core.errors import LookalikeError, UserError
 from lookalike.deploy.architecture import load_torch
+from lookalike.deploy.calibration import calibrate
 from lookalike.deploy.export import ExportOptions, ExportResult
 from lookalike.deploy.export import from_recipe as export_module
 from lookalike.deploy.export.deployed import FromPixels, deployed_module
@@ -24,6 +26,7 @@ from lookalike.deploy.export.graph import write_graph
 from lookalike.deploy.model_folder import GRAPH, MANIFEST, PROGRAM, WEIGHTS
 from lookalike.deploy.runtimes.runtime import OnnxRuntime
 from lookalike.images import Preprocess
+from lookalike.images.feature_table import FeatureTable
 from lookalike.model import build_backbone, build_model, load_weights
 from tests.tiny import SIDE, TRAIN_CLASSES, recipe_values
 
@@ -309,6 +312,32 @@ def test_an_export_never_removes_other_things(pictures: Path, trained: Path, tmp
     with pytest.raises(UserError, match="holds other things than a model folder"):
         export(recipe, mine)
     assert (mine / "a.jpg").read_bytes() == b"picture"
+
+
+def test_thresholds_stay_with_the_same_model_and_go_with_another(
+    pictures: Path,
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    take_graph_of(trained, monkeypatch)
+    folder = tmp_path / "inference"
+    shutil.copytree(trained / "inference", folder)
+    opened = ModelFolder.open(folder)
+    vectors = np.random.default_rng(0).normal(size=(40, 16)).astype(np.float32)
+    pairs = FeatureTable(vectors, [f"{n}.png" for n in range(40)], np.arange(40) // 2)
+    opened.write_thresholds(calibrate(opened.fingerprint, pairs, resamples=5))
+    for settings, kept in (({"license": "MIT"}, True), ({"feature_binarize": "sign"}, False)):
+        caplog.clear()
+        recipe = Recipe.from_dict(
+            values_of(pictures, tmp_path, trained / "RecModel" / "best_model", **settings)
+        )
+        export(recipe, folder, options=ExportOptions(sample=6))
+        again = ModelFolder.open(folder)
+        assert (again.found_thresholds() is not None) == kept
+        assert ("## Thresholds" in (folder / "README.md").read_text("utf-8")) == kept
+        assert ("has no thresholds any more" in caplog.text) == (not kept)
 
 
 def test_the_model_folder_keeps_the_figures_of_its_checkpoint(pictures: Path, trained: Path) -> None:
