@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from lookalike.core.errors import UserError
 from lookalike.core.progress import track
+from lookalike.deploy.broken import OnBroken, Skipped, told_of
 from lookalike.deploy.graph_input import before_graph
 from lookalike.deploy.model_folder import ModelFolder
-from lookalike.deploy.pipeline import OnBroken, Pipeline, Positions, default_workers
+from lookalike.deploy.pipeline import Pipeline, Positions, default_workers
 from lookalike.deploy.runtimes.runtime import Batch, Floats, Runtime, open_runtime
 from lookalike.deploy.sources import Source, as_picture, each_source, is_one
 from lookalike.deploy.thresholds import Thresholds
@@ -145,14 +146,17 @@ class Embedder:
         batch_size: int = 32,
         workers: int | None = None,
         progress: bool = False,
-        on_broken: OnBroken | None = None,
+        on_broken: OnBroken = "raise",
     ) -> NDArray[Any]:
         """Vectors of pictures, (N, size) float32; of a binary model (N, size / 8) uint8, eight bits a byte.
 
         pictures: one, several, or an iterator of any length, of which only the vectors are held.
         workers: threads that read pictures, by default as many as there are cores.
-        on_broken: is told of each broken picture, by its position, which is left out of the result; by
-            default it raises BrokenImage.
+        on_broken: `raise` is BrokenImage for the first broken picture; `skip` leaves it out of the result
+            with a warning; a function is called with its position and the BrokenImage, and it is left out.
+
+            broken = {}
+            vectors = model.encode(paths, on_broken=broken.__setitem__)     # without those at broken.keys()
 
         Raises UserError for what is no picture, and where a vector is not finite.
         """
@@ -172,7 +176,7 @@ class Embedder:
         sources: Iterable[Source],
         batch_size: int = 32,
         workers: int | None = None,
-        on_broken: OnBroken | None = None,
+        on_broken: OnBroken = "raise",
     ) -> Generator[tuple[Positions, NDArray[Any]], None, None]:
         """Positions of pictures and their vectors, batch by batch and in order, in bounded memory.
 
@@ -198,7 +202,9 @@ class Embedder:
             default_workers() if workers is None else workers,
             getattr(self.runtime, "reentrant", False),
         )
-        return pipeline.run(sources, on_broken)
+        told = told_of(on_broken)
+        parts = pipeline.run(sources, told)
+        return told.counted(parts) if isinstance(told, Skipped) else parts
 
     def _shape(self) -> tuple[int, ...] | None:
         """Of a picture as the runtime takes it, None where that depends on the picture."""

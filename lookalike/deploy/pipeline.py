@@ -15,10 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.core.errors import BrokenImage, UserError
+from lookalike.deploy.broken import Told
 from lookalike.deploy.sources import Source, each_source
-
-OnBroken = Callable[[int, BrokenImage], None]
-"""Told of a broken picture, by its position."""
 
 Batch = NDArray[Any]
 
@@ -72,7 +70,7 @@ class Pipeline:
         self._free: list[NDArray[Any]] = []
 
     def run(
-        self, sources: Iterable[Source], on_broken: OnBroken | None
+        self, sources: Iterable[Source], on_broken: Told | None
     ) -> Generator[tuple[Positions, NDArray[Any]], None, None]:
         """Positions of pictures and their results, batch by batch and in order.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,10 +11,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from lookalike.core.errors import BrokenImage, UserError
+from lookalike.core.errors import UserError
 from lookalike.core.files import atomic_folder
 from lookalike.core.log import logger, warn_once
 from lookalike.deploy import Embedder, Thresholds
+from lookalike.deploy.broken import OnBroken
 from lookalike.deploy.thresholds import Bounds, Verdict, judged
 from lookalike.gallery.index import Index
 from lookalike.gallery.store import Store
@@ -198,11 +199,11 @@ class Gallery:
         threshold: float | None = None,
         min_score: float | None = None,
         progress: bool = False,
-        on_broken: Callable[[int, BrokenImage], None] | None = None,
+        on_broken: OnBroken = "raise",
     ) -> list[list[Answer]]:
         """`search` for several pictures at once.
 
-        With `on_broken`, broken ones are told there and left out.
+        on_broken: as in `Embedder.encode`.
         """
         vectors = self.embedder.encode(pictures, progress=progress, on_broken=on_broken)
         if not len(vectors):

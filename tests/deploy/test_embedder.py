@@ -107,6 +107,29 @@ def test_a_broken_picture_raises_or_is_told(model: Embedder, some: list[Path], t
     assert told == {1: str(broken), 2: str(tmp_path / "gone.png")}
     np.testing.assert_allclose(vectors, model.encode(some[:2]), atol=1e-6)
     assert model.encode([broken], on_broken=lambda *_: None).shape == (0, 16)
+    errors: dict[int, BrokenImage] = {}
+    model.encode(mixed, on_broken=errors.__setitem__)
+    assert [errors[position].path for position in (1, 2)] == [str(broken), str(tmp_path / "gone.png")]
+
+
+def test_broken_pictures_are_skipped_with_a_warning_each(
+    model: Embedder, some: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    gone = tmp_path / "gone.png"
+    parts = list(model.stream([some[0], gone, some[1], gone], batch_size=2, on_broken="skip"))
+    assert [positions.tolist() for positions, _ in parts] == [[0], [2]]
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert [text[: text.index(":", 10)] for text in told[:2]] == [
+        "left out: picture 1",
+        "left out: picture 3",
+    ]
+    assert str(gone) in told[0]
+    assert told[2:] == ["2 of 4 pictures are broken and were left out"]
+    caplog.clear()
+    np.testing.assert_allclose(model.encode(some[:2], on_broken="skip"), model.encode(some[:2]), atol=1e-6)
+    assert not caplog.records
+    with pytest.raises(UserError, match="on_broken must be 'raise', 'skip' or a function, and is 'ignore'"):
+        model.encode(some[:2], on_broken="ignore")  # type: ignore[arg-type]
 
 
 def test_what_is_no_picture_is_one_sentence(model: Embedder) -> None:
