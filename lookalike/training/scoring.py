@@ -25,6 +25,7 @@ from lookalike.evaluation.features import Encode
 from lookalike.images import Preprocess
 from lookalike.loss import build_loss
 from lookalike.model import DistillationModel, Model
+from lookalike.model.cudnn import full_float32
 from lookalike.recipe import Recipe, require_paths, warn_where_trained_otherwise
 from lookalike.training.assembly import assemble_model, prepare_process
 from lookalike.training.benchmark import Benchmark, build_benchmark, training_records
@@ -103,7 +104,7 @@ def score(
     model.eval()
     judge = _JUDGES[recipe.global_.eval_mode]
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), full_float32():
             return judge(model, recipe, benchmark, device, **options)
     finally:
         model.train(training)

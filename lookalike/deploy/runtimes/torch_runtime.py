@@ -15,6 +15,7 @@ from lookalike.deploy.architecture import load_torch
 from lookalike.deploy.export.deployed import FromPixels
 from lookalike.deploy.model_folder import ModelFolder
 from lookalike.deploy.runtimes.runtime import Batch, Floats, Precision, device_number
+from lookalike.model.cudnn import full_float32
 
 IN_FLIGHT = 2
 """Batches that a GPU holds at once: one is copied there while another is computed."""
@@ -83,7 +84,7 @@ class TorchRuntime:
         try:
             with torch.cuda.stream(stream):
                 # one thread launches at a time; waiting for the result, below, is for each alone
-                with self._launching, torch.backends.cudnn.flags(benchmark=True):
+                with self._launching, full_float32(choose_fastest=True):
                     features = self._launched(batch)
                     if len(batch) > self._largest:  # what was compiled for it is there for both streams
                         stream.synchronize()
