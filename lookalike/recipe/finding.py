@@ -80,4 +80,4 @@ def _nearest(name: str, names: list[str]) -> str:
     near += [known for known in names if known not in near and word and word in known.lower()][:3]
     if near:
         return f", did you mean {' or '.join(repr(known) for known in near[:3])}?"
-    return f" (shipped: {', '.join(names)})"
+    return f" (lookalike recipe list shows those {len(names)})"

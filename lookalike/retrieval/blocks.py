@@ -141,6 +141,14 @@ def as_count(value: Any, name: str) -> int:
     return count
 
 
+def check_budget(memory_budget: Any) -> None:
+    """Raise ValueError for what is no number of bytes, such as a text."""
+    if isinstance(memory_budget, bool) or not isinstance(memory_budget, (int, np.integer)):
+        raise ValueError(
+            f"memory_budget must be a whole number of bytes, such as 512 * 2**20, got {memory_budget!r}"
+        )
+
+
 def joint_codes(query: npt.NDArray[Any], gallery: npt.NDArray[Any], name: str) -> tuple[IntArray, IntArray]:
     """Numbers 0, 1, … in place of the values of two vectors, equal where the values are equal."""
     if (query.dtype.kind in "iufb") != (gallery.dtype.kind in "iufb"):
@@ -216,6 +224,7 @@ class Similarities:
     def __init__(
         self, query: npt.NDArray[Any], gallery: npt.NDArray[Any], memory_budget: int = 512 * 2**20
     ) -> None:
+        check_budget(memory_budget)
         self.dtype: np.dtype[Any] = np.result_type(query, gallery, np.float32)
         self._query, self._gallery = query, gallery
         self.memory = 0  # bytes that are held beyond the features

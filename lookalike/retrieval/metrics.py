@@ -6,6 +6,7 @@ A metric is asked for by name: `mAP`, or `recall@5` where it looks at the first 
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -152,11 +153,11 @@ def parse_metric(name: str) -> Metric | Rate:
     if family + at not in METRICS:
         known = [f"{metric}k" if metric.endswith("@") else metric for metric in METRICS]
         known += [f"{kind}@FAR=f" for kind in RATES]
-        near = next((each for each in METRICS if each.lower() == (family + at).lower()), None)
-        meant = f", did you mean '{near}{k}'?" if near else ""
-        raise ValueError(
-            f"unknown metric '{name}'{meant} (known: {', '.join(known)}; k is a number, f a rate)"
-        )
+        lowered = {each.lower(): each for each in METRICS}
+        for near in difflib.get_close_matches((family + at).lower(), lowered, n=1):
+            meant = lowered[near] + (k or "k" if near.endswith("@") else "")
+            raise ValueError(f"unknown metric '{name}', did you mean '{meant}'?")
+        raise ValueError(f"unknown metric '{name}' (known: {', '.join(known)}; k is a number, f a rate)")
     if not k.isdecimal() or int(k) < 1:
         raise ValueError(f"metric '{name}' needs a whole number of at least 1 after '@', as in '{family}@5'")
     return Metric(name, family + at, int(k))

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lookalike.retrieval.blocks import FloatArray, IntArray, Similarities
+from lookalike.retrieval.blocks import FloatArray, IntArray, Similarities, check_budget
 from lookalike.retrieval.candidates import NOTHING, Candidates
 from lookalike.retrieval.pairs import PairBins
 
@@ -166,6 +166,7 @@ def similarities_and_ranker(
 ) -> tuple[Similarities, type[Ranker]]:
     """What compares features (Q, D) and (G, D) and what ranks its blocks, on a torch device or, with None,
     here."""
+    check_budget(memory_budget)
     if device is None:
         return Similarities(query, gallery, memory_budget), Ranker
     accelerator = import_module("lookalike.retrieval.accelerator")  # by name, so that nobody else needs torch

@@ -37,7 +37,8 @@ def test_a_file_comes_before_a_shipped_recipe(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize(
-    ("name", "near"), [("product/spo", "'product/sop'"), ("sop", "'product/sop'"), ("no.yaml", "shipped: ")]
+    ("name", "near"),
+    [("product/spo", "'product/sop'"), ("sop", "'product/sop'"), ("no.yaml", "(lookalike recipe list shows")],
 )
 def test_unknown_names(name: str, near: str) -> None:
     with pytest.raises(UserError) as caught:
