@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Generator, Iterable, Sequence, Sized
+from collections.abc import Callable, Generator, Iterable, Sequence, Sized
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from lookalike.core.progress import track
 from lookalike.deploy.broken import OnBroken, Skipped, told_of
 from lookalike.deploy.graph_input import before_graph
 from lookalike.deploy.model_folder import ModelFolder
-from lookalike.deploy.pipeline import Pipeline, Positions, default_workers
+from lookalike.deploy.pipeline import Pipeline, Positions, computed_ahead, default_workers
 from lookalike.deploy.runtimes.runtime import Batch, Floats, Runtime, open_runtime
 from lookalike.deploy.sources import Source, as_picture, each_source, is_one
 from lookalike.deploy.thresholds import Thresholds
@@ -161,8 +161,9 @@ class Embedder:
         Raises UserError for what is no picture, and where a vector is not finite.
         """
         total = 1 if is_one(pictures) else len(pictures) if isinstance(pictures, Sized) else None
-        listed = each_source(pictures)
-        shown = track(listed, "embed", total=total, unit="pictures") if progress else listed
+        shown = pictures
+        if progress:
+            shown = track(each_source(pictures), "embed", total=total, unit="pictures")
         parts = [
             vectors for _, vectors in self.stream(shown, batch_size, workers=workers, on_broken=on_broken)
         ]
@@ -185,6 +186,10 @@ class Embedder:
         that reads it, and a BrokenImage that it raises counts as a broken picture. A batch is `batch_size`
         consecutive pictures without the broken ones. Closing the generator ends its threads.
         """
+        if self._takes_as_it_is(sources):
+            if batch_size < 1:
+                raise UserError(f"batch_size must be 1 or more, got {batch_size}")
+            return computed_ahead(batch_size, sources, self._begun)
         geometry = self.geometry
 
         def read(source: Source, out: NDArray[Any] | None) -> NDArray[Any]:
@@ -212,6 +217,22 @@ class Embedder:
             return self.preprocess.image_shape
         shape = self.geometry.image_shape
         return shape and (*shape[1:], shape[0])
+
+    def _takes_as_it_is(self, sources: Any) -> TypeGuard[NDArray[Any]]:
+        """Whether this is an array (N, H, W, 3) with which a runtime that works behind our back can begin."""
+        if self.geometry is None or not hasattr(self.runtime, "begin"):
+            return False
+        if not isinstance(sources, np.ndarray) or sources.ndim != 4 or sources.dtype != np.uint8:
+            return False
+        if len(sources) == 0 or sources.shape[1:] != self._shape():
+            return False
+        # geometry depends on the size of a picture alone: where it leaves one as it is, it does so with all
+        probe = np.random.default_rng(0).integers(0, 256, sources.shape[1:], dtype=np.uint8)
+        return np.array_equal(self.geometry(probe), probe)
+
+    def _begun(self, batch: Batch) -> Callable[[], NDArray[Any]]:
+        result = self.runtime.begin(np.ascontiguousarray(batch))  # type: ignore[attr-defined]
+        return lambda: self._finish(result())
 
     def _vectors(self, batch: Batch) -> NDArray[Any]:
         return self._finish(self.runtime(batch))

@@ -164,6 +164,25 @@ class Pipeline:
         return np.concatenate(parts)[order]
 
 
+def computed_ahead(
+    batch_size: int, pictures: NDArray[Any], begin: Callable[[Batch], Callable[[], NDArray[Any]]]
+) -> Generator[tuple[Positions, NDArray[Any]], None, None]:
+    """As `Pipeline.run`, for an array of pictures that a model takes as they are: there is nothing to read.
+
+    begin: begins to compute a batch; what it gives waits for the results. Each batch is begun before the one
+        before it is waited for.
+    """
+    waiting: deque[tuple[Positions, Callable[[], NDArray[Any]]]] = deque()
+    for start in range(0, len(pictures), batch_size):
+        batch = pictures[start : start + batch_size]
+        waiting.append((np.arange(start, start + len(batch)), begin(batch)))
+        if len(waiting) == AHEAD:
+            positions, result = waiting.popleft()
+            yield positions, result()
+    for positions, result in waiting:
+        yield positions, result()
+
+
 class _Reading:
     """A batch whose pictures are being read.
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from queue import SimpleQueue
+from collections import deque
+from collections.abc import Callable
 from threading import Lock
 
 import numpy as np
@@ -36,8 +37,8 @@ class TorchRuntime:
         fewer pictures than one before is filled up to it.
     takes_pixels: the module takes RGB pixels (N, H, W, 3) of uint8, a quarter of the bytes to copy.
 
-    On a GPU, batches of several threads take turns on two streams, so that it does not wait for copies, nor
-    for what the processor does between two batches.
+    On a GPU, batches take turns on two streams, so that it does not wait for copies, nor for what the
+    processor does between two batches.
     """
 
     def __init__(
@@ -62,41 +63,47 @@ class TorchRuntime:
         self._largest = 0
         self._launching = Lock()
         self.reentrant = device.type == "cuda"
-        self._streams: SimpleQueue[torch.cuda.Stream] = SimpleQueue()
+        self._streams: deque[torch.cuda.Stream] = deque()
         if self.reentrant:
             for _ in range(IN_FLIGHT):
-                self._streams.put(torch.cuda.Stream(device))  # type: ignore[no-untyped-call]
+                self._streams.append(torch.cuda.Stream(device))  # type: ignore[no-untyped-call]
             torch.cuda.synchronize(device)  # these streams do not wait for the one that laid out the weights
 
     def __call__(self, batch: Batch) -> Floats:
+        return self.begin(batch)()
+
+    def begin(self, batch: Batch) -> Callable[[], Floats]:
+        """Compute a batch, on a GPU behind the caller's back: what is returned waits for the features.
+
+        The batch may be written to as soon as this returns.
+        """
         count = len(batch)
         if self._compiled and count < self._largest:
             batch = np.concatenate([batch, np.repeat(batch[-1:], self._largest - count, axis=0)])
-        if self.reentrant:
-            found = self._on_stream(batch)
-        else:
+        if not self._streams:
             found = self._launched(batch).numpy()
             self._largest = max(self._largest, len(batch))
-        return np.asarray(found[:count], dtype=np.float32)
-
-    def _on_stream(self, batch: Batch) -> Floats:
-        stream = self._streams.get()
-        try:
-            with torch.cuda.stream(stream):
-                # one thread launches at a time; waiting for the result, below, is for each alone
-                with self._launching, full_float32(choose_fastest=True):
+            return lambda: found[:count]
+        with self._launching:  # one thread launches at a time; each waits for itself
+            stream = self._streams[0]
+            self._streams.rotate()
+            try:
+                with torch.cuda.stream(stream), full_float32(choose_fastest=True):
                     features = self._launched(batch)
-                    if len(batch) > self._largest:  # what was compiled for it is there for both streams
-                        stream.synchronize()
-                        self._largest = len(batch)
-                return features.cpu().numpy()
-        except torch.cuda.OutOfMemoryError:
-            raise UserError(
-                f"the GPU has not enough memory for {IN_FLIGHT} batches of {len(batch)} pictures: give a "
-                "smaller batch size"
-            ) from None
-        finally:
-            self._streams.put(stream)
+            except torch.cuda.OutOfMemoryError:
+                raise UserError(
+                    f"the GPU has not enough memory for {IN_FLIGHT} batches of {len(batch)} pictures: give a "
+                    "smaller batch size"
+                ) from None
+            if len(batch) > self._largest:  # what was compiled for it is there for both streams
+                stream.synchronize()
+                self._largest = len(batch)
+
+        def wait() -> Floats:
+            with torch.cuda.stream(stream):
+                return np.asarray(features.cpu().numpy()[:count])
+
+        return wait
 
     def _launched(self, batch: Batch) -> torch.Tensor:
         casts = torch.autocast(self.device.type, self._type) if self._type else contextlib.nullcontext()
