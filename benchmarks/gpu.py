@@ -7,10 +7,11 @@ timm's loop: the same network of the same timm, weights and input in float16 wit
 cuDNN free to choose; one batch of noise, which lies on the GPU already, again and again. Nothing is read,
 copied or normalised there.
 
-Embedder: a model folder of that network (global pooling, L2 normalisation) takes one array of uint8 pictures of
-224x224 in the memory of the host; they are copied, normalised and computed, batch by batch (`backend="torch",
-device="cuda", precision="fp16", compile=True`), and the vectors come back as float32. `list` gives the same
-pictures one by one, `files` as JPEG files, which are decoded on the way: the cores decide that.
+Embedder: a model folder of that network (global pooling, L2 normalisation) takes one array of uint8 pictures
+of 224x224 in the memory of the host; they are copied, normalised and computed, batch by batch
+(`backend="torch", device="cuda", precision="fp16", compile=True`), and the vectors come back as float32.
+`list` gives the same pictures one by one, `files` as JPEG files, which are decoded on the way: the cores
+decide that.
 
 Both take turns; told are the medians of the rounds, and `ratio_to_timm`, which is to reach 0.95.
 """
