@@ -31,8 +31,10 @@ def write_graph(module: nn.Module, example: Tensor, file: Path) -> None:
     from lookalike.deploy.export.graph_passes import simplify_file  # needs onnx
 
     with _quiet("to ONNX"):
+        traced = torch.export.export(module, (example,), dynamic_shapes=_free())
+        _pools_to_means(traced)
         program: Any = torch.onnx.export(
-            module,
+            traced,
             (example,),
             dynamo=True,
             input_names=[INPUT],
@@ -43,6 +45,17 @@ def write_graph(module: nn.Module, example: Tensor, file: Path) -> None:
         _forget_origin(program.model)
         program.save(str(file), external_data=False)
         simplify_file(file)
+
+
+def _pools_to_means(program: torch.export.ExportedProgram) -> None:
+    """Write average pools over all places as the mean over them, which they are.
+
+    The exporter makes of such a pool the mean and a copy of it into the order of channels last, whose indices
+    the graph computes anew for each batch.
+    """
+    for node in program.graph.nodes:
+        if node.target is torch.ops.aten.adaptive_avg_pool2d.default and list(node.args[1]) == [1, 1]:
+            node.target, node.args = torch.ops.aten.mean.dim, (node.args[0], [-2, -1], True)
 
 
 def write_program(module: nn.Module, example: Tensor, file: Path, any_size: bool = False) -> None:
