@@ -1,14 +1,17 @@
-"""How far the features of each runtime are from those of PyTorch, for the mobile and ResNet recipes that
-ship.
+"""How far the features of each runtime are from those of PyTorch, for the networks of all recipes that ship.
 
     python benchmarks/parity.py [--recipes product/sop …] [--pictures 64] [--no-int8] [--json]
 
+Recipes of one network, with one size of pictures, are one row; networks that a recipe prunes or trains to
+round are what they are before that. Vision transformers are left out unless named: their exports are of
+gigabytes.
+
 The weights are random (from a seed): those of the reference are not ours to ship. The statistics of batch
 norms are measured on drawn pictures, coloured noise of several sizes, so that every layer gives values of a
-trained network's kind; others of the same kind are compared. Told of each recipe and runtime are the largest
-and the mean 1 - cosine of a feature with PyTorch's, the largest difference in shares of the largest value,
-and the share of pictures whose nearest other picture is the same. int8 is calibrated on the pictures that the
-statistics are of.
+trained network's kind; others of the same kind are compared. Told of each network and runtime are the largest
+and the mean 1 - cosine of a feature with PyTorch's, and the share of pictures whose nearest other picture is
+the same; in JSON also the largest difference in shares of the largest value. int8 is calibrated on the
+pictures that the statistics are of.
 
 A network with random weights tells pictures apart worse than a trained one, so that its nearest pictures are
 closer to each other and change sooner: what training leaves of int8 is in the documents of each recipe's
@@ -37,20 +40,37 @@ from lookalike.deploy.runtimes.runtime import open_runtime
 from lookalike.model import build_rec_model
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
-FAMILIES = ("pplcnet", "mobilenet", "resnet")
+TRANSFORMERS = "CLIP_vit"
+WEIGHTS = ("pretrained", "use_ssld")
+"""Arguments of backbones that say where weights come from, and nothing of the network."""
 WARM_UP = 32
 BATCH = 16
 
 
-def mobile_and_resnet() -> list[str]:
-    """Names of the shipped recipes with such a backbone; of several with the same network, all."""
-    names = []
+def shipped_networks() -> list[list[str]]:
+    """The names of all shipped recipes without a transformer, those of the same network together."""
+    found: dict[str, list[str]] = {}
     for file in sorted(RECIPES.rglob("*.yaml")):
         recipe = load_recipe(file)
-        backbone = str((recipe.network.get("Backbone") or {}).get("name", ""))
-        if backbone.lower().removeprefix("timm/").startswith(FAMILIES):
-            names.append(str(file.relative_to(RECIPES).with_suffix("")))
-    return names
+        if not backbone_of(recipe).startswith(TRANSFORMERS):
+            found.setdefault(network_of(recipe), []).append(str(file.relative_to(RECIPES).with_suffix("")))
+    return list(found.values())
+
+
+def backbone_of(recipe: Recipe) -> str:
+    return str(recipe.network["Backbone"]["name"])
+
+
+def network_of(recipe: Recipe) -> str:
+    """What makes the features of a recipe, and of which pictures."""
+    network = recipe.network
+    backbone = {key: value for key, value in network["Backbone"].items() if key not in WEIGHTS}
+    cut = [network.get(key) for key in ("BackboneStopLayer", "Neck", "infer_output_key")]
+    return json.dumps([backbone, *cut, shape_of(recipe)], sort_keys=True, default=str)
+
+
+def shape_of(recipe: Recipe) -> tuple[int, ...]:
+    return tuple(recipe_preprocess(recipe).image_shape or recipe.global_.image_shape)
 
 
 def drawn_pictures(count: int, seed: int) -> list[np.ndarray]:
@@ -70,7 +90,8 @@ def seeded_module(recipe: Recipe, pictures: np.ndarray) -> Any:
     """The model of a recipe with random weights and batch norms that know these pictures."""
     torch.manual_seed(0)
     model = build_rec_model(recipe.network, recipe.global_.reference_behaviour, pretrained=False).train()
-    model.head = None
+    if recipe.network.get("infer_output_key", "features") != "logits":
+        model.head = None  # some ask for labels
     with torch.no_grad():
         for start in range(0, len(pictures), BATCH):
             model(torch.from_numpy(pictures[start : start + BATCH]))
@@ -116,49 +137,60 @@ def int8_folder(folder: ModelFolder, at: Path, batches: list[np.ndarray]) -> Mod
     return ModelFolder.open(at)
 
 
-def parity(name: str, count: int, int8: bool) -> dict[str, Any]:
-    recipe = load_recipe(name)
-    preprocess = recipe_preprocess(recipe)
-    warm, sample = (
-        np.stack([preprocess(picture) for picture in drawn_pictures(size, seed)]).astype(np.float32)
-        for size, seed in ((WARM_UP, 1), (count, 2))
-    )
-    told: dict[str, Any] = {"recipe": name, "backbone": recipe.network["Backbone"]["name"]}
+def prepared(recipe: Recipe, count: int, seed: int) -> np.ndarray:
+    """Drawn pictures as the network takes them; a preprocessing that does not resize gets the right size."""
+    preprocess, (_, height, width) = recipe_preprocess(recipe), shape_of(recipe)
+    pictures = drawn_pictures(count, seed)
+    if preprocess.image_shape is None:
+        pictures = [cv2.resize(each, (width, height), interpolation=cv2.INTER_AREA) for each in pictures]
+    return np.stack([preprocess(each) for each in pictures]).astype(np.float32)
+
+
+def parity(names: list[str], count: int, int8: bool) -> dict[str, Any]:
+    recipe = load_recipe(names[0])
+    warm, sample = prepared(recipe, WARM_UP, 1), prepared(recipe, count, 2)
+    runtimes = [each for each in ("onnx", "openvino") if each == "onnx" or importlib.util.find_spec(each)]
+    told: dict[str, Any] = {"recipes": names, "backbone": backbone_of(recipe)}
     with tempfile.TemporaryDirectory() as place:
         export_model(recipe, seeded_module(recipe, warm), Path(place) / "model", None)
         folder = ModelFolder.open(Path(place) / "model")
         expected = encoded(folder, "torch", sample)
-        for backend in ("onnx", "openvino"):
-            if backend == "onnx" or importlib.util.find_spec(backend):
-                told[backend] = compared(expected, encoded(folder, backend, sample))
+        for backend in runtimes:
+            told[backend] = compared(expected, encoded(folder, backend, sample))
         if int8:
             batches = [warm[at : at + BATCH] for at in range(0, len(warm), BATCH)]
             quantised = int8_folder(folder, Path(place) / "int8", batches)
-            told["int8"] = compared(expected, encoded(quantised, "onnx", sample))
+            for backend in runtimes:
+                told[f"{backend}_int8"] = compared(expected, encoded(quantised, backend, sample))
     return told
 
 
-HEADER = """\
-| recipe | backbone | runtime | 1 - cosine, largest | mean | nearest picture the same |
-|---|---|---|---|---|---|"""
+COLUMNS = {
+    "onnx": "onnx",
+    "openvino": "openvino",
+    "onnx_int8": "int8 in onnx",
+    "openvino_int8": "int8 in openvino",
+}
+HEADER = f"| recipes | backbone | {' | '.join(COLUMNS.values())} |\n|{'---|' * (2 + len(COLUMNS))}"
 
 
 def markdown(row: dict[str, Any]) -> str:
-    lines = []
-    for runtime in ("onnx", "openvino", "int8"):
-        if figures := row.get(runtime):
-            lines.append(
-                f"| `{row['recipe']}` | {row['backbone']} | {runtime} | {figures['max']:.1e} | "
-                f"{figures['mean']:.1e} | {100 * figures['nearest_neighbours']:.0f} % |"
-            )
-    return "\n".join(lines)
+    cells = [", ".join(f"`{name}`" for name in row["recipes"]), row["backbone"]]
+    for runtime in COLUMNS:
+        figures = row.get(runtime)
+        cells.append(
+            f"{figures['max']:.1e}, {figures['mean']:.1e}, {100 * figures['nearest_neighbours']:.0f} %"
+            if figures
+            else ""
+        )
+    return f"| {' | '.join(cells)} |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--recipes", nargs="+", help="names; by default all with such a backbone")
+    parser.add_argument("--recipes", nargs="+", help="names; by default all")
     parser.add_argument("--pictures", type=int, default=64)
     parser.add_argument("--no-int8", action="store_true")
     parser.add_argument("--json", action="store_true")
@@ -166,11 +198,11 @@ def main() -> None:
     if not arguments.json:
         print(HEADER)
     rows = []
-    for name in arguments.recipes or mobile_and_resnet():
+    for names in [[name] for name in arguments.recipes or []] or shipped_networks():
         try:
-            rows.append(parity(name, arguments.pictures, not arguments.no_int8))
+            rows.append(parity(names, arguments.pictures, not arguments.no_int8))
         except LookalikeError as error:
-            print(f"{name}: {error}", file=sys.stderr)
+            print(f"{names[0]}: {error}", file=sys.stderr)
             continue
         if not arguments.json:
             print(markdown(rows[-1]), flush=True)
