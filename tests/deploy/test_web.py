@@ -12,11 +12,13 @@ import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from lookalike import Embedder
+from lookalike.deploy.graph_input import InputKind, before_graph
 from lookalike.images import Preprocess
 from tests.conftest import REPOSITORY
 
@@ -36,22 +38,27 @@ def run(script: str, *words: str | Path, folder: Path = NODE) -> str:
     return done.stdout
 
 
-@needs_node
-def test_onnxruntime_web_gives_the_vectors_of_embedder(trained: Path, tmp_path: Path) -> None:
-    """Larger, smaller and longer pictures are resized there as here; the sums of float32 are in another
-    order, and as far apart as an export allows.
-    """
+def here_and_there(folder: Path, scratch: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors of pictures of three sizes by Embedder and by the example in Node."""
     generator = np.random.default_rng(0)
     images = [
         generator.integers(0, 256, (*size, 3), dtype=np.uint8) for size in ((32, 32), (90, 61), (20, 25))
     ]
     described = []
     for number, image in enumerate(images):
-        image.tofile(tmp_path / f"{number}.rgb")
+        image.tofile(scratch / f"{number}.rgb")
         height, width, _ = image.shape
-        described += [tmp_path / f"{number}.rgb", width, height]
-    vectors = np.array(json.loads(run("embed.mjs", trained / "inference", *map(str, described))), np.float32)
-    expected = Embedder(trained / "inference").encode(images)
+        described += [scratch / f"{number}.rgb", width, height]
+    found = json.loads(run("embed.mjs", folder, *map(str, described)))
+    return Embedder(folder).encode(images), np.array(found, np.float32)
+
+
+@needs_node
+def test_onnxruntime_web_gives_the_vectors_of_embedder(trained: Path, tmp_path: Path) -> None:
+    """Larger, smaller and longer pictures are resized there as here; the sums of float32 are in another
+    order, and as far apart as an export allows.
+    """
+    expected, vectors = here_and_there(trained / "inference", tmp_path)
     lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(expected, axis=1)
     assert 1 - ((vectors * expected).sum(axis=1) / lengths).min() <= 1e-6
     np.testing.assert_allclose(vectors, expected, atol=1e-4 * np.abs(expected).max())
@@ -85,14 +92,14 @@ NORMALISE = {
 
 @needs_node
 @pytest.mark.parametrize("chain", CHAINS.values(), ids=CHAINS)
-@pytest.mark.parametrize("kind", ["float32_nchw", "uint8_nhwc"])
-def test_preprocessing_in_javascript(chain: list[object], kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", get_args(InputKind))
+def test_preprocessing_in_javascript(chain: list[object], kind: InputKind, tmp_path: Path) -> None:
     preprocess = Preprocess([*chain, NORMALISE, {"ToCHWImage": None}])
     image = np.random.default_rng(1).integers(0, 256, (44, 57, 3), dtype=np.uint8)
     image.tofile(tmp_path / "image.rgb")
     (tmp_path / "manifest.json").write_text(json.dumps({"preprocess": preprocess.to_json(), "input": kind}))
     run("preprocess.mjs", tmp_path / "manifest.json", tmp_path / "image.rgb", "57", "44", tmp_path / "out")
-    expected = preprocess.split()[0](image) if kind == "uint8_nhwc" else preprocess(image)
+    expected = before_graph(preprocess, kind)(image)
     np.testing.assert_array_equal(np.fromfile(tmp_path / "out", expected.dtype), expected.ravel())
 
 

@@ -19,6 +19,7 @@ from lookalike.deploy.model_folder import GRAPH
 from lookalike.deploy.runtimes.openvino_runtime import OpenVinoRuntime
 from lookalike.deploy.runtimes.runtime import OnnxRuntime
 from lookalike.images import Preprocess
+from tests.deploy.test_web import here_and_there, needs_node
 from tests.tiny import recipe_values
 
 NORMALISE: dict[str, Any] = {"NormalizeImage": {"order": "hwc"}}
@@ -153,3 +154,9 @@ def test_embedder_takes_pictures_of_several_sizes(
     np.testing.assert_allclose(model.encode(images), expected, atol=5e-5)
     parts = list(model.stream(images, batch_size=5))
     assert [positions.tolist() for positions, _ in parts] == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11]]
+
+
+@needs_node
+def test_onnxruntime_web_runs_such_a_folder(any_size: ExportResult, tmp_path: Path) -> None:
+    expected, vectors = here_and_there(Path(any_size.folder), tmp_path)
+    np.testing.assert_allclose(vectors, expected, atol=1e-4 * np.abs(expected).max())
