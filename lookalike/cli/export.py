@@ -76,7 +76,12 @@ def export(
         Precision, typer.Option(help="What the weights in the graph are held in; arithmetic is in float32.")
     ] = Precision.fp32,
     dim: Annotated[
-        int | None, typer.Option("--dim", min=1, help="Reduce features to so many numbers (PCA).")
+        int | None,
+        typer.Option(
+            "--dim",
+            min=1,
+            help="Reduce features to so many numbers: the first ones after MatryoshkaLoss, else by PCA.",
+        ),
     ] = None,
     runtime: Annotated[
         list[Runtime], typer.Option(help="A further runtime that the folder is to work in. May be repeated.")

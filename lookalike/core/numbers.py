@@ -7,7 +7,7 @@ import operator
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -54,3 +54,16 @@ Number = Annotated[float, BeforeValidator(_coerce)]
 
 Positive = Annotated[Number, Field(gt=0)]
 """A `Number` above 0: what divides, or what scales and must not turn the order round."""
+
+
+def _different(sizes: list[int]) -> list[int]:
+    if not sizes:
+        raise ValueError("at least one is needed")
+    for size in sizes:
+        if sizes.count(size) > 1:
+            raise ValueError(f"{size} stands twice")
+    return sizes
+
+
+Sizes = Annotated[list[Annotated[int, Field(ge=1)]], AfterValidator(_different)]
+"""How many of the first numbers of a feature, one or more times, all different: `[32, 64, 128]`."""

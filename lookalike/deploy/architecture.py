@@ -5,7 +5,8 @@ The manifest keeps what it takes to build the module again, `Arch` without all t
     "architecture": {
       "arch": {"Backbone": {"name": "PPLCNet_x2_5"}, "BackboneStopLayer": {"name": "flatten"}, "Neck": {…}},
       "reference_behaviour": false,
-      "softmax": false
+      "softmax": false,
+      "first": null
     }
 
 Names are looked up in the registries and weights are read from safetensors, so that no file runs code. What
@@ -43,13 +44,16 @@ _OF_TRAINING = (*PRETRAINED_OPTIONS, "freeze_before", "freeze_befor")
 
 @dataclass(frozen=True)
 class Architecture:
-    """What builds an exported module again: `Arch`, and what of `Global` changes the arithmetic."""
+    """What builds an exported module again: `Arch`, what of `Global` changes the arithmetic, and how many of
+    the first numbers of a feature are kept, where not all are.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 
     arch: dict[str, Any]
     reference_behaviour: bool = False
     softmax: bool = False
+    first: int | None = None
 
     @classmethod
     def of(cls, recipe: Recipe, module: Deployed) -> Architecture:
@@ -60,7 +64,7 @@ class Architecture:
         backbone = arch["Backbone"]
         if isinstance(backbone, Mapping):
             arch["Backbone"] = {key: value for key, value in backbone.items() if key not in _OF_TRAINING}
-        return cls(arch, recipe.global_.reference_behaviour, module.softmax)
+        return cls(arch, recipe.global_.reference_behaviour, module.softmax, module.first)
 
     @classmethod
     def read(cls, folder: ModelFolder) -> Architecture:
@@ -112,6 +116,7 @@ def load_torch(folder: str | Path | ModelFolder) -> nn.Module:
     try:
         state = load_file(file)
         module.reduction = state.pop(_REDUCTION, None)
+        module.first = described.first
         module.model.load_state_dict(state)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{file}: is not a safetensors file, or is broken ({error})") from None

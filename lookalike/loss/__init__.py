@@ -8,6 +8,7 @@ from lookalike.loss import (  # noqa: F401  (registers the losses)
     distillation,
     domains,
     grouped,
+    matryoshka,
     pairwise_cosface,
     pseudo_labels,
     supervised_contrastive,

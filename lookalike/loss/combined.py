@@ -91,11 +91,12 @@ def build_loss(section: Sequence[Any] | None, reference_behaviour: bool = False)
     terms = []
     for index, entry in enumerate(section):
         component = Component.of(entry, str(place.at(index)))
-        terms.append((_build_term(component, reference_behaviour), _weight(component)))
+        terms.append((build_term(component, reference_behaviour), _weight(component)))
     return CombinedLoss(terms, reference_behaviour)
 
 
-def _build_term(component: Component, reference_behaviour: bool) -> Term:
+def build_term(component: Component, reference_behaviour: bool) -> Term:
+    """One loss, without its weight."""
     if component.name.startswith(PREFIX):
         return LibraryLoss(component)
     if component.name not in losses and component.name in pair_losses:

@@ -245,6 +245,8 @@ def build_rec_model(
         if arch.get("Neck")
         else None
     )
+    if neck is not None and any(getattr(part, "sizes", None) for part in neck.modules()):
+        raise place.at("Neck").error("'sizes' are for a head: a neck gives one output")
     head = (
         build_head(arch["Head"], place.at("Head").path, reference_behaviour=reference_behaviour)
         if arch.get("Head")

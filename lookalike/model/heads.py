@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lookalike.core.errors import UserError
-from lookalike.core.numbers import Number, Positive
+from lookalike.core.numbers import Number, Positive, Sizes
 from lookalike.model.attributes import AttributeValue, parse_attribute, xavier_normal
 from lookalike.model.registries import heads
 
@@ -35,7 +35,10 @@ class MarginHead(nn.Module, ABC):
     """Cosine classifier. (N, embedding_size) → (N, class_num).
 
     `weight_attr` (not in the reference) sets how the weight starts and how it learns; XavierNormal by
-    default.
+    default. `sizes` (not in the reference either) asks for the scores of the first numbers of a feature too,
+    see `of_first`: a RecModel gives those of 64 numbers as `logits_64`, which MatryoshkaLoss reads.
+
+    Raises UserError for sizes above `embedding_size`.
     """
 
     transposed_in_reference = ("weight",)  # stored there as (embedding, classes)
@@ -43,9 +46,20 @@ class MarginHead(nn.Module, ABC):
     scaled_at_eval = False
     """Whether the cosine is scaled at evaluation too: of a frozen teacher, which others learn from."""
 
-    def __init__(self, embedding_size: int, class_num: int, weight_attr: AttributeValue = None) -> None:
+    def __init__(
+        self,
+        embedding_size: int,
+        class_num: int,
+        weight_attr: AttributeValue = None,
+        sizes: Sizes | None = None,
+    ) -> None:
         super().__init__()
         self.in_features, self.out_features, self.class_num = embedding_size, class_num, class_num
+        self.sizes = list(sizes or [])
+        if max(self.sizes, default=0) > embedding_size:
+            raise UserError(
+                f"{type(self).__name__}.sizes: {max(self.sizes)} is more than embedding_size {embedding_size}"
+            )
         self.weight = nn.Parameter(torch.empty(class_num, embedding_size))
         attribute = parse_attribute(weight_attr, f"{type(self).__name__}.weight_attr")
         if attribute is None:
@@ -53,7 +67,18 @@ class MarginHead(nn.Module, ABC):
         attribute.apply(self.weight, xavier_normal())
 
     def forward(self, features: Tensor, labels: Tensor | None = None) -> Tensor:
-        cosine = F.linear(unit(features.flatten(1)), unit(self.weight)).float()
+        return self._scores(features.flatten(1), self.weight, labels)
+
+    def of_first(self, size: int, features: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Scores (N, class_num) of the first `size` numbers of features and of the rows of the weight.
+
+        Both are of length 1 again. Matryoshka representations with one weight for all sizes (MRL-E):
+        https://arxiv.org/abs/2205.13147.
+        """
+        return self._scores(features.flatten(1)[:, :size], self.weight[:, :size], labels)
+
+    def _scores(self, features: Tensor, weight: Tensor, labels: Tensor | None) -> Tensor:
+        cosine = F.linear(unit(features), unit(weight)).float()
         if labels is None or not self.training:
             return cosine * self.scale if self.scaled_at_eval else cosine
         return self.with_margin(cosine, labels.reshape(-1, 1))
@@ -79,8 +104,9 @@ class ArcMargin(MarginHead):
         scale: Positive = 80.0,
         easy_margin: bool = False,
         weight_attr: AttributeValue = None,
+        sizes: Sizes | None = None,
     ) -> None:
-        super().__init__(embedding_size, class_num, weight_attr)
+        super().__init__(embedding_size, class_num, weight_attr, sizes)
         self.margin, self.scale, self.easy_margin = margin, scale, easy_margin
 
     def with_margin(self, cosine: Tensor, labels: Tensor) -> Tensor:
@@ -111,8 +137,9 @@ class CosMargin(MarginHead):
         margin: Number = 0.35,
         scale: Positive = 64.0,
         weight_attr: AttributeValue = None,
+        sizes: Sizes | None = None,
     ) -> None:
-        super().__init__(embedding_size, class_num, weight_attr)
+        super().__init__(embedding_size, class_num, weight_attr, sizes)
         self.margin, self.scale = margin, scale
 
     def with_margin(self, cosine: Tensor, labels: Tensor) -> Tensor:
@@ -134,8 +161,9 @@ class CircleMargin(MarginHead):
         margin: Number,
         scale: Positive,
         weight_attr: AttributeValue = None,
+        sizes: Sizes | None = None,
     ) -> None:
-        super().__init__(embedding_size, class_num, weight_attr)
+        super().__init__(embedding_size, class_num, weight_attr, sizes)
         self.margin, self.scale = margin, scale
 
     def with_margin(self, cosine: Tensor, labels: Tensor) -> Tensor:

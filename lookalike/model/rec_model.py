@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lookalike.core.component import Place
 from lookalike.core.errors import UserError
-from lookalike.model.heads import IdentityHead, takes_labels
+from lookalike.model.heads import IdentityHead, MarginHead, takes_labels
 from lookalike.model.layer_outputs import as_vectors, recorded, watched_path
 from lookalike.model.shapes import output_shape
 from lookalike.model.slim.structure import Structure
@@ -43,9 +43,9 @@ class RecModel(nn.Module):
     """Pictures in, embedding and class scores out.
 
     `forward` gives a dict: `backbone` (what the backbone gives), `neck` where there is one, `features` (of
-    the neck, else of the backbone: the embedding), `logits` where there is a head, and the output of each
-    layer that `return_patterns` or `return_stages` of the backbone asks for, by its name. Built by
-    `build_model`.
+    the neck, else of the backbone: the embedding), `logits` where there is a head (and `logits_64`, those of
+    the first 64 numbers, where its `sizes` ask for them), and the output of each layer that `return_patterns`
+    or `return_stages` of the backbone asks for, by its name. Built by `build_model`.
 
     A neck as a head gives its output as logits; a head as a neck never sees labels, so that one with a margin
     gives the cosines to its rows of weights.
@@ -89,7 +89,12 @@ class RecModel(nn.Module):
             outputs["neck"] = outputs["features"] = self._through_neck(output, layers)
         if self.head is not None and self.gives_logits:
             source = outputs["backbone" if self.head_feature_from == "backbone" else "features"]
-            outputs["logits"] = self.head(source, labels) if self._head_takes_labels else self.head(source)
+            logits = self.head(source, labels) if self._head_takes_labels else self.head(source)
+            outputs["logits"] = logits
+            if isinstance(self.head, MarginHead):
+                for size in self.head.sizes:
+                    whole = size == self.head.in_features
+                    outputs[f"logits_{size}"] = logits if whole else self.head.of_first(size, source, labels)
         return {**outputs, **layers}
 
     @property
@@ -111,7 +116,7 @@ class RecModel(nn.Module):
         return self.neck(list(layers.values()) if several else output)  # type: ignore[no-any-return]
 
     def output_names(self) -> list[str]:
-        """The keys of what `forward` gives."""
+        """The keys of what `forward` gives, but for the scores of the first numbers, which losses read."""
         neck = ["neck"] if self.neck is not None else []
         logits = ["logits"] if self.gives_logits else []
         return ["backbone", "features", *neck, *logits, *self.facts.layers]

@@ -54,6 +54,7 @@ their second batch, and is tested in test_memory.py."""
 
 BESIDE = {
     "test_domains.py": {"IntraDomainScatterLoss", "InterDomainShuffleLoss"},
+    "test_matryoshka.py": {"MatryoshkaLoss"},
     "test_pseudo_labels.py": {"CCSSLCELoss", "SoftSupConLoss"},
     "test_distillation.py": {entry.name for entry in losses if entry.name.startswith("Distillation")},
 }

@@ -73,6 +73,20 @@ def test_without_labels_or_at_eval_it_is_the_cosine(name: str) -> None:
         torch.testing.assert_close(flat[others], 16 * cosine[others])
 
 
+@pytest.mark.parametrize("name", ["ArcMargin", "CosMargin", "CircleMargin"])
+def test_scores_of_the_first_numbers(name: str) -> None:
+    """Those of a head that has the first columns of the weight only, in training and at evaluation."""
+    whole, small = head(name, sizes=[2, 6]), head(name, embedding_size=2)
+    class_weights(small).data.copy_(class_weights(whole)[:, :2])
+    features, labels = torch.randn(5, 6), torch.tensor([0, 1, 2, 3, 0])
+    for training in (True, False):
+        whole.train(training), small.train(training)
+        torch.testing.assert_close(whole.of_first(2, features, labels), small(features[:, :2], labels))  # type: ignore[operator]
+        assert torch.equal(whole.of_first(6, features, labels), whole(features, labels))  # type: ignore[operator]
+    with pytest.raises(UserError, match=rf"{name}\.sizes: 7 is more than embedding_size 6"):
+        head(name, sizes=[2, 7])
+
+
 def test_the_margins_of_ada_margin_in_a_loop() -> None:
     """A batch enters the running figures before they are used."""
     m, h, s, share = 0.4, 0.333, 64.0, 0.3

@@ -103,6 +103,10 @@ def test_a_head_as_neck_sees_no_labels(name: str) -> None:
         ({"Head": {"name": "BNNek"}}, "unknown head 'BNNek', did you mean 'BNNeck'"),
         ({"Head": "ArcMargn"}, "unknown head 'ArcMargn', did you mean 'ArcMargin'"),
         (
+            {"Neck": {"name": "ArcMargin", "embedding_size": 16, "class_num": 8, "sizes": [4]}},
+            r"Arch\.Neck: 'sizes' are for a head: a neck gives one output",
+        ),
+        (
             {"Neck": {"name": "ArcMargin", "embedding_size": 32, "class_num": 8}},
             r"Arch\.Neck \(ArcMargin\) takes 32 features, but Arch\.Backbone \(Conv4\) gives 16",
         ),

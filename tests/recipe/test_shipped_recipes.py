@@ -46,8 +46,9 @@ def made_up_outputs(recipe: Recipe, model: RecModel | DistillationModel) -> dict
     channels, height, width = recipe.global_.image_shape
     features = model.embedding_size((channels, height, width))
     outputs = {"backbone": torch.randn(8, features), "features": torch.randn(8, features)}
-    if recipe.arch.get("Head"):
-        outputs["logits"] = torch.randn(8, recipe.arch["Head"]["class_num"])
+    if head := recipe.arch.get("Head"):
+        for name in ("logits", *(f"logits_{size}" for size in head.get("sizes", ()))):
+            outputs[name] = torch.randn(8, head["class_num"])
     return outputs
 
 

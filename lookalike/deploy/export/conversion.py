@@ -6,22 +6,27 @@ pictures that figures are told of.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from lookalike.core.component import Component
 from lookalike.core.errors import UserError
 from lookalike.core.progress import track
 from lookalike.deploy.export.half import halve_weights
-from lookalike.deploy.export.reduced import Reduction, figures_by_size, sizes_to_tell
+from lookalike.deploy.export.reduced import Reduction, sizes_to_tell
 from lookalike.deploy.model_folder import ModelFolder
 from lookalike.deploy.proof.parity import Encode, Pictures, recall_at_1
 from lookalike.deploy.proof.samples import training_sample
 from lookalike.deploy.quantisation import quantise_graph
+from lookalike.loss import build_loss
+from lookalike.loss.matryoshka import MatryoshkaLoss
 from lookalike.recipe import Recipe
+from lookalike.recipe.comparing import recipe_of_weights
 
 Prepare = Callable[[str], NDArray[Any]]
 
@@ -60,21 +65,55 @@ def learned_reduction(
     return Reduction.pca(np.concatenate(found), normalise)
 
 
-def figures_of_sizes(whole: Reduction, size: int, encode: Encode, pictures: Pictures) -> list[str]:
+def trained_sizes(recipe: Recipe, key: str) -> list[int]:
+    """How many of the first numbers of the output `key` a MatryoshkaLoss made a feature of; sorted.
+
+    Loss.Train of the recipe beside the weights says so, else that of `recipe`. Empty where there is no such
+    loss, or only of another output.
+    """
+    try:
+        trained = (recipe_of_weights(recipe.weights) if recipe.weights else None) or recipe
+    except UserError:  # which was told when the model was built
+        trained = recipe
+    read_by_head = trained.arch.get("head_feature_from") or "neck"
+    sizes: set[int] = set()
+    for entry in trained.loss_train:
+        if Component.of(entry).name != "MatryoshkaLoss":
+            continue
+        with torch.device("meta"):  # what it holds beside its arguments is not looked at
+            (loss,) = build_loss([entry]).terms
+        assert isinstance(loss, MatryoshkaLoss)
+        read = read_by_head if loss.feature_from == "logits" else loss.feature_from
+        if _same_output(read, trained) == _same_output(key, trained):
+            sizes.update(loss.sizes)
+    return sorted(sizes)
+
+
+def _same_output(key: str, recipe: Recipe) -> str:
+    """One name for outputs that are the same: features are those of the neck, else of the backbone."""
+    return ("neck" if recipe.arch.get("Neck") else "backbone") if key in ("features", "neck") else key
+
+
+def figures_of_sizes(
+    whole: Reduction, size: int, trained: Sequence[int], encode: Encode, pictures: Pictures
+) -> list[str]:
     """Lines for the model card: what a search finds with features of several sizes."""
     features = np.concatenate([encode(batch) for batch in pictures.batches()])
     records = pictures.records()
+    told = [
+        f"The first {size} numbers of a feature of {whole.size}, which MatryoshkaLoss trained at "
+        f"{', '.join(map(str, trained))}."
+        if trained
+        else f"The first {size} of {whole.size} directions in which the features of {whole.learned_on} "
+        "training pictures vary most."
+    ]
     if records is None:
-        return []
-
-    def score(reduce: Callable[[NDArray[Any]], NDArray[np.float32]]) -> dict[str, float]:
-        recall = recall_at_1(reduce(features), records)
-        return {} if recall is None else {"recall@1": recall}
-
-    table = figures_by_size(whole, sizes_to_tell(whole.size, size), score)
-    rows = [f"| {each} | {100 * figures['recall@1']:.1f} % |" for each, figures in table.items() if figures]
-    told = (
-        f"The first {size} of {whole.size} directions in which the features of {whole.learned_on} training "
-        f"pictures vary most. On the {len(features)} pictures of the table above:"
-    )
-    return [told, "", "| numbers | recall@1 |", "|---|---|", *rows]
+        return told
+    rows = []
+    for each in sizes_to_tell(whole.size, size, trained):
+        recall = recall_at_1(whole.to(each).apply(features), records)
+        rows += [] if recall is None else [f"| {each} | {100 * recall:.1f} % |"]
+    if rows:
+        of = f"Recall@1 on the {len(features)} pictures of the table above:"
+        told += ["", of, "", "| numbers | recall@1 |", "|---|---|", *rows]
+    return told

@@ -21,9 +21,9 @@ class Deployed(nn.Module):
     """What is exported, for pictures (N, C, H, W) as the preprocessing gives them.
 
     The output `key` of a model; softmax where `Arch.infer_add_softmax` is true; L2 normalisation at the end
-    of a feature where `Global.feature_normalize` is true. `reduction` (d, D), where it is not None, makes d
-    numbers of D before that. The heads that no output needs are dropped from
-    the model, and branches are joined where they can be, in place.
+    of a feature where `Global.feature_normalize` is true. Before that `reduction` (d, D), where it is not
+    None, makes d numbers of D, and `first`, where it is not None, keeps so many of the first ones. The heads
+    that no output needs are dropped from the model, and branches are joined where they can be, in place.
     """
 
     def __init__(self, model: RecModel, key: str, softmax: bool, normalize: bool) -> None:
@@ -34,6 +34,7 @@ class Deployed(nn.Module):
         self.model, self.key, self.softmax, self.normalize = model, key, softmax, normalize
         self.reduction: Tensor | None
         self.register_buffer("reduction", None)
+        self.first: int | None = None
 
     def forward(self, images: Tensor) -> Tensor:
         output = self.model.embed(images, self.key)
@@ -43,6 +44,8 @@ class Deployed(nn.Module):
             output = output.softmax(dim=1)
         if self.reduction is not None:
             output = nn.functional.linear(output, self.reduction)
+        if self.first is not None:
+            output = output[:, : self.first]
         if self.normalize:
             output = nn.functional.normalize(output, dim=1)
         return output
@@ -57,9 +60,7 @@ class FromPixels(nn.Module):
     bit. Folding them into one multiplication and one addition, or into the first convolution, would not.
     """
 
-    def __init__(
-        self, module: nn.Module, arithmetic: Arithmetic, geometry: nn.Module | None = None
-    ) -> None:
+    def __init__(self, module: nn.Module, arithmetic: Arithmetic, geometry: nn.Module | None = None) -> None:
         super().__init__()
         self.module, self.reversed, self.geometry = module, arithmetic.reversed, geometry
         self.operations: list[str] = []

@@ -17,12 +17,19 @@ from lookalike.core.errors import UserError
 from lookalike.core.files import atomic_folder
 from lookalike.core.log import logger
 from lookalike.deploy.architecture import Architecture, write_weights
-from lookalike.deploy.export.conversion import figures_of_sizes, learned_reduction, to_8_bits, to_16_bits
+from lookalike.deploy.export.conversion import (
+    figures_of_sizes,
+    learned_reduction,
+    to_8_bits,
+    to_16_bits,
+    trained_sizes,
+)
 from lookalike.deploy.export.deployed import Deployed, FromPixels, deployed_module, output_key, taking
 from lookalike.deploy.export.geometry import Geometry
 from lookalike.deploy.export.graph import put_before, write_graph, write_program
 from lookalike.deploy.export.integer import make_integer
 from lookalike.deploy.export.provenance import Provenance
+from lookalike.deploy.export.reduced import Reduction
 from lookalike.deploy.graph_input import InputKind, before_graph
 from lookalike.deploy.model_folder import (
     EARLIER_MANIFEST,
@@ -63,7 +70,8 @@ class ExportOptions:
     input: what the graph takes. program: write `model.pt2` too. sample: how many pictures of the evaluation
         set the folder is tried on. quantize: compute in 8 bits, whose ranges are measured on `calibration`
         training pictures. precision: that of the weights in the graph. size: reduce features to so many
-        numbers. runtimes: further ones that the folder is to work in (`openvino`).
+        numbers: the first ones where MatryoshkaLoss trained them, else by PCA. runtimes: further ones that
+        the folder is to work in (`openvino`).
     """
 
     input: InputKind = "float32_nchw"
@@ -196,9 +204,17 @@ def export_model(
     notes = {}
     if options.size is not None:
         _check_reduction(recipe, module, options.size, full)
-        whole = learned_reduction(recipe, encoder(taken), prepare, full, module.normalize)
-        notes["Size"] = figures_of_sizes(whole, options.size, encoder(taken), pictures)
-        module.reduction = torch.from_numpy(whole.to(options.size).projection).float().contiguous()
+        trained = trained_sizes(recipe, module.key)
+        if trained:
+            _tell_of_trained(options.size, trained)
+            whole = Reduction.prefix(full, module.normalize)
+        else:
+            whole = learned_reduction(recipe, encoder(taken), prepare, full, module.normalize)
+        notes["Size"] = figures_of_sizes(whole, options.size, trained, encoder(taken), pictures)
+        if trained:
+            module.first = options.size
+        else:
+            module.reduction = torch.from_numpy(whole.to(options.size).projection).float().contiguous()
     size = options.size or full
     exported, limit = _to_precision(taken, module, noise, str(weights or recipe.name))
     if exported is not taken and (options.quantize or options.precision != "fp32"):
@@ -293,6 +309,17 @@ def _check_reduction(recipe: Recipe, module: Deployed, size: int, full: int) -> 
         )
     if not 1 <= size < full:
         raise UserError(f"--dim {size}: the features have {full} numbers, so it must be 1 … {full - 1}")
+
+
+def _tell_of_trained(size: int, trained: list[int]) -> None:
+    sizes = ", ".join(map(str, trained))
+    if size in trained:
+        logger.info(f"--dim {size}: the first {size} numbers of a feature, as MatryoshkaLoss trained them")
+    else:
+        logger.warning(
+            f"--dim {size}: the first {size} numbers of a feature, which MatryoshkaLoss did not train: it "
+            f"trained {sizes}, and the card says what each finds"
+        )
 
 
 def _to_precision(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
-from lookalike import Embedder, ModelFolder, Recipe, export
+from lookalike import Embedder, Gallery, ModelFolder, Recipe, export
 from lookalike.core.errors import LookalikeError, UserError
 from lookalike.deploy.export import ExportOptions, conversion
 from lookalike.deploy.proof.parity import LIMITS, Limit
@@ -95,3 +97,81 @@ def test_fewer_numbers(pictures: Path, trained: Path, tmp_path: Path) -> None:
     for size, told in ((16, "must be 1 … 15"), (0, "must be 1 … 15")):
         with pytest.raises(UserError, match=told):
             export(recipe, options=ExportOptions(size=size))
+
+
+def matryoshka_values(pictures: Path, output: Path, weights: Path, **loss: Any) -> dict[str, Any]:
+    """The recipe of the tiny run, as if MatryoshkaLoss had trained it."""
+    values = values_of(pictures, output, weights)
+    entry = {"loss": {"TripletLossV2": {"margin": 0.3}}, "sizes": [8, 4, 16], **loss}
+    values["Loss"]["Train"] = [{"CELoss": {}}, {"MatryoshkaLoss": entry}]
+    return values
+
+
+def test_the_first_numbers_after_a_matryoshka_loss(
+    pictures: Path, trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    weights = tmp_path / "weights.safetensors"  # beside no recipe that says otherwise
+    shutil.copy(trained / "RecModel" / "best_model" / "model.safetensors", weights)
+    values = matryoshka_values(pictures, tmp_path / "run", weights)
+    del values["DataLoader"]["Train"]  # nothing is learned
+    caplog.set_level("INFO", logger="lookalike")
+    result = export(Recipe.from_dict(values), options=ExportOptions(size=4, program=True))
+    assert "--dim 4: the first 4 numbers of a feature, as MatryoshkaLoss trained them" in caplog.text
+    opened = ModelFolder.open(result.folder)
+    opened.verify()
+    assert (result.size, opened.size, opened.architecture["first"]) == (4, 4, 4)
+    whole = ModelFolder.open(trained / "inference")
+    assert opened.fingerprint != whole.fingerprint
+    assert sorted(load_file(opened.weights_file)) == sorted(load_file(whole.weights_file))
+    card = (opened.path / "README.md").read_text("utf-8")
+    assert "The first 4 numbers of a feature of 16, which MatryoshkaLoss trained at 4, 8, 16." in card
+    assert [row.split(" ")[1] for row in card.splitlines() if row.startswith("| ") and "%" in row][-3:] == [
+        "4",
+        "8",
+        "16",
+    ]
+    files = sorted((pictures / "pictures" / "class 7").iterdir())
+    full, short = (Embedder(folder).encode(files) for folder in (whole.path, opened.path))
+    expected = full[:, :4] / np.linalg.norm(full[:, :4], axis=1, keepdims=True)
+    np.testing.assert_allclose(short, expected, atol=1e-5)
+    gallery = Gallery.create(tmp_path / "tiny.gallery", Embedder(opened.path))
+    gallery.add(files, ["seven"] * len(files))
+    assert gallery.search(files[0], k=1)[0].score == pytest.approx(1, abs=1e-5)
+
+
+def test_a_size_that_was_not_trained_is_told(
+    pictures: Path,
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    weights = tmp_path / "weights.safetensors"
+    shutil.copy(trained / "RecModel" / "best_model" / "model.safetensors", weights)
+    recipe = Recipe.from_dict(matryoshka_values(pictures, tmp_path / "run", weights))
+    export(recipe, options=ExportOptions(size=5))
+    assert (
+        "--dim 5: the first 5 numbers of a feature, which MatryoshkaLoss did not train: it trained 4, 8, 1"
+        in (caplog.text)
+    )
+
+
+def test_the_sizes_are_those_of_the_output_that_is_exported(
+    pictures: Path, trained: Path, tmp_path: Path
+) -> None:
+    weights = tmp_path / "weights.safetensors"
+
+    def sizes(key: str, head_reads: str = "neck", **loss: Any) -> list[int]:
+        values = matryoshka_values(pictures, tmp_path, weights, **loss)
+        values["Arch"]["head_feature_from"] = head_reads
+        return conversion.trained_sizes(Recipe.from_dict(values), key)
+
+    of_backbone = {"TripletLossV2": {"feature_from": "backbone"}}
+    assert sizes("features") == sizes("neck") == sizes("features", loss="CELoss") == [4, 8, 16]
+    assert sizes("backbone") == sizes("features", loss=of_backbone) == []
+    assert sizes("backbone", loss=of_backbone) == [4, 8, 16]
+    assert sizes("backbone", "backbone", loss="CELoss") == [4, 8, 16]
+    assert sizes("features", "backbone", loss="CELoss") == []
+    # the recipe beside the weights knows how they were trained, whatever is exported with
+    beside = matryoshka_values(pictures, tmp_path, trained / "RecModel" / "best_model")
+    assert conversion.trained_sizes(Recipe.from_dict(beside), "features") == []
