@@ -242,17 +242,20 @@ def _neighbours(places: Tensor, given: Tensor, wanted: Tensor) -> _Neighbours:
 
 def _bilinear(taken: _Taken, rows: _Neighbours, columns: _Neighbours) -> Tensor:
     """(Σ ⌊weight · ⌊mixed / 16⌋ / 65536⌋ + 2) / 4 over the rows above and below, `mixed` over columns."""
-
-    before, after = columns.before[:, None], columns.after[:, None]
+    # channels lie in one line with columns: runtimes repeat a weight for each of three values slowly
+    before, after = (
+        each[:, None].expand(-1, _CHANNELS).flatten() for each in (columns.before, columns.after)
+    )
 
     def mixed(row: Tensor, weight: Tensor) -> Tensor:
-        sums = taken(row, columns.first) * before + taken(row, columns.second) * after
+        left, right = (taken(row, side).flatten(2) for side in (columns.first, columns.second))
+        sums = left * before + right * after
         sixteenth = (sums / 16).floor()
         # weight · sixteenth has up to 26 bits: the lower five bits of the weight on their own
-        weight = weight[:, None, None]
+        weight = weight[:, None]
         upper = (weight / 32).floor()
         lower = ((weight - 32 * upper) * sixteenth / 32).floor()
         return ((upper * sixteenth + lower) / 2048).floor()
 
     total = mixed(rows.first, rows.before) + mixed(rows.second, rows.after)
-    return ((total + 2) / 4).floor()
+    return torch.unflatten(((total + 2) / 4).floor(), 2, (-1, _CHANNELS))
