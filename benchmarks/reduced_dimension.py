@@ -30,9 +30,12 @@ from lookalike.retrieval import evaluate_retrieval
 METRICS = ("recall@1", "mAP")
 
 
-def scored(recipe: Recipe, name: str, weights: str, folder: Path) -> dict[int, dict[str, dict[str, float]]]:
+def scored(
+    recipe: Recipe, name: str, overrides: list[str], weights: str, folder: Path
+) -> dict[int, dict[str, dict[str, float]]]:
     """Figures by size, by kind (`first`, `pca`), by metric."""
-    lookalike("export", name, [f"Global.pretrained_model={weights}", f"save_inference_dir={folder}"])
+    of_export = [f"Global.pretrained_model={weights}", f"save_inference_dir={folder}"]
+    lookalike("export", name, [*overrides, *of_export])
     model = Embedder(folder)
     query, gallery = evaluation_records(recipe)
     assert gallery is not None
@@ -53,12 +56,12 @@ def scored(recipe: Recipe, name: str, weights: str, folder: Path) -> dict[int, d
     return figures
 
 
-def run(name: str, seed: int) -> dict[int, dict[str, dict[str, float]]]:
+def run(name: str, overrides: list[str], seed: int) -> dict[int, dict[str, dict[str, float]]]:
     """Train once and score."""
     with tempfile.TemporaryDirectory() as folder:
-        trained = lookalike("train", name, [f"seed={seed}", f"output_dir={folder}/run"])
+        trained = lookalike("train", name, [*overrides, f"seed={seed}", f"output_dir={folder}/run"])
         weights = str(Path(trained["folder"]) / "latest")
-        return scored(load_recipe(name), name, weights, Path(folder) / "inference")
+        return scored(load_recipe(name, overrides), name, overrides, weights, Path(folder) / "inference")
 
 
 def median(runs: list[dict[int, dict[str, dict[str, float]]]]) -> dict[int, dict[str, dict[str, float]]]:
@@ -99,20 +102,23 @@ def main() -> None:
         metavar="RECIPE=FILE",
         help="trained weights in place of a training; may be repeated, for several seeds",
     )
+    parser.add_argument(
+        "-o", dest="overrides", action="append", default=[], help="override, as of lookalike train"
+    )
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     rows = []
     for name in arguments.recipes:
-        recipe = load_recipe(name)
+        recipe = load_recipe(name, arguments.overrides)
         given = [each.split("=", 1)[1] for each in arguments.weights if each.split("=", 1)[0] == name]
         if given:
             with tempfile.TemporaryDirectory() as folder:
                 runs = [
-                    scored(recipe, name, weights, Path(folder) / str(number))
+                    scored(recipe, name, arguments.overrides, weights, Path(folder) / str(number))
                     for number, weights in enumerate(given)
                 ]
         else:
-            runs = [run(name, seed) for seed in arguments.seeds]
+            runs = [run(name, arguments.overrides, seed) for seed in arguments.seeds]
         query, gallery = evaluation_records(recipe)
         assert gallery is not None
         seeds = ", ".join(map(str, arguments.seeds))
