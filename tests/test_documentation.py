@@ -92,3 +92,11 @@ def test_measured_figures_are_those_of_the_readme(suffix: str) -> None:
     rows = re.findall(r"^\|.*", readme, re.MULTILINE)  # it has one table
     assert rows
     assert [row for row in rows if row not in page] == []
+
+
+def test_parity_is_told_of_every_recipe() -> None:
+    page = (REPOSITORY / "docs" / "deployment.md").read_text(encoding="utf-8")
+    (section,) = re.findall(r"^### Parity\n(.*?)^## ", page, re.DOTALL | re.MULTILINE)
+    recipes = REPOSITORY / "recipes"
+    names = [str(file.relative_to(recipes).with_suffix("")) for file in sorted(recipes.rglob("*.yaml"))]
+    assert [name for name in names if f"`{name}`" not in section] == []
