@@ -178,6 +178,7 @@ def main() -> None:
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = str(arguments.threads)
     with tempfile.TemporaryDirectory() as name:
+        os.environ["LOOKALIKE_CACHE"] = name  # `auto` is to choose now, not to remember a busier hour
         told = measure(Path(name), arguments)
     if arguments.json:
         print(json.dumps(told))

@@ -1,9 +1,10 @@
 """Backend `auto`: the fastest runtime that is installed, found by a short trial and remembered.
 
 On the CPU onnxruntime begins, so that the first vector comes soon. When there is work for which it pays,
-several pictures at once or many after each other, and OpenVINO is installed, both compute a few of them, in
-turns. Which was faster is kept in the user's cache, for this processor, number of threads, graph and
-versions; a second process does not try again. Without a second runtime nothing is tried.
+several pictures at once or many after each other, others compute a few of them too, in turns: OpenVINO where
+it is installed and, of several pictures, onnxruntime with one thread for each part of the batch. Which was
+the fastest is kept in the user's cache, for this processor, number of threads, graph and versions; a second
+process does not try again. With one thread and without OpenVINO nothing is tried.
 
 Their features differ by rounding, as those of batches of two sizes do: about 1e-6 of the largest value. In
 int8 a value that lies between two of 256 steps may take either.
@@ -16,7 +17,7 @@ import importlib.util
 import json
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from threading import Lock
@@ -27,35 +28,43 @@ from lookalike.core.files import write_json
 from lookalike.core.log import logger
 from lookalike.core.machine import available_threads, cache_folder, processor
 from lookalike.deploy.model_folder import ModelFolder
+from lookalike.deploy.runtimes.divided_runtime import DividedRuntime
 from lookalike.deploy.runtimes.runtime import Batch, Floats, Runtime, device_number, open_runtime
 
 Load = Literal["one", "many"]
 """Pictures that come alone, or several at once."""
 
 FIRST = "onnx"
+DIVIDED = "divided"
+"""Tried for several pictures alone: a single one cannot be divided."""
 PATIENCE: Mapping[Load, int] = {"one": 32, "many": 8}
-"""So many pictures have to come alone, or in one batch, before another runtime is opened for them."""
+"""So many pictures have to come alone, or in one batch, before another runtime is opened for them; in one
+batch also one for each thread."""
 
 TRIAL_PICTURES = 4
+"""At least; as many for each thread as for any other."""
 TRIAL_SECONDS = 0.25
 TRIAL_ROUNDS = 5
 MARGIN = 0.95
 """Another runtime than the first has to take less than this share of its time."""
 
-_PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
+_PACKAGES = {FIRST: "onnxruntime", "openvino": "openvino"}
 
 
 class AutomaticRuntime:
     """Computes with the runtime that is the fastest for as many pictures. May be called from several threads.
 
     first: the one that begins. others: by name, what opens each of them. key: names what was measured before
-    in the cache.
+    in the cache. threads: how many compute a batch.
     """
 
-    def __init__(self, first: Runtime, others: Mapping[str, Callable[[], Runtime]], key: str) -> None:
+    def __init__(
+        self, first: Runtime, others: Mapping[str, Callable[[], Runtime]], key: str, threads: int = 1
+    ) -> None:
         self._opened: dict[str, Runtime] = {FIRST: first}
         self.reentrant: bool = getattr(first, "reentrant", False)
         self._others = dict(others)
+        self._threads = threads
         self._record = cache_folder() / "runtimes" / f"{key}.json"
         self._known: dict[str, str] | None = None
         self.choices: dict[Load, str] = {}
@@ -73,7 +82,7 @@ class AutomaticRuntime:
 
     def _enough(self, batch: Batch) -> bool:
         if len(batch) > 1:
-            return len(batch) >= PATIENCE["many"]
+            return len(batch) >= max(PATIENCE["many"], self._threads)
         self._alone += 1
         return self._alone >= PATIENCE["one"]
 
@@ -82,19 +91,22 @@ class AutomaticRuntime:
         if self._known is None:
             self._known = read_choices(self._record)
         name = self._known.get(load)
-        if name is not None and (name in self._others or name == FIRST):
+        tried = [each for each in self._others if load == "many" or each != DIVIDED]
+        if name is not None and name in (FIRST, *tried):
             if self._open(name):
                 logger.debug(f"backend auto: {name} for {load} (from {self._record})")
                 return name
             return FIRST
-        opened = {name: self._opened[name] for name in (FIRST, *self._others) if self._open(name)}
-        times = trial(opened, batch[:TRIAL_PICTURES])
+        if not tried:
+            return FIRST
+        opened = {name: self._opened[name] for name in (FIRST, *tried) if self._open(name)}
+        pictures = batch[: -(-TRIAL_PICTURES // self._threads) * self._threads]
+        times = trial(opened, pictures)
         name = fastest(times)
-        told = ", ".join(
-            f"{each} {1000 * seconds / min(len(batch), TRIAL_PICTURES):.2f}"
-            for each, seconds in times.items()
-        )
+        told = ", ".join(f"{each} {1000 * taken / len(pictures):.2f}" for each, taken in times.items())
         logger.debug(f"backend auto: {name} for {load} (milliseconds a picture: {told})")
+        if load == "many" and name != DIVIDED:
+            self._opened.pop(DIVIDED, None)  # and its copy of the weights
         self._known[load] = name
         keep_choices(self._record, self._known)
         return name
@@ -159,10 +171,13 @@ def open_folder(folder: ModelFolder, threads: int | None, device: str) -> Runtim
     if device_number(device) is not None:
         return _on_a_gpu(folder, threads, device)
     first = open_runtime(folder, FIRST, threads)
-    if importlib.util.find_spec("openvino") is None:
-        return first
-    others = {"openvino": lambda: open_runtime(folder, "openvino", threads)}
-    return AutomaticRuntime(first, others, _key(folder, threads))
+    count = threads or available_threads()
+    others: dict[str, Callable[[], Runtime]] = {}
+    if importlib.util.find_spec("openvino") is not None:
+        others["openvino"] = lambda: open_runtime(folder, "openvino", threads)
+    if count > 1:
+        others[DIVIDED] = lambda: DividedRuntime(open_runtime(folder, FIRST, 1), first, count)
+    return AutomaticRuntime(first, others, _key(folder, count, others), count) if others else first
 
 
 def _on_a_gpu(folder: ModelFolder, threads: int | None, device: str) -> Runtime:
@@ -174,8 +189,10 @@ def _on_a_gpu(folder: ModelFolder, threads: int | None, device: str) -> Runtime:
         return open_runtime(folder, "torch", threads, device)
 
 
-def _key(folder: ModelFolder, threads: int | None) -> str:
+def _key(folder: ModelFolder, threads: int, others: Iterable[str]) -> str:
     """Names all that decides which is faster."""
-    packages = [f"{name} {version(package)}" for name, package in _PACKAGES.items()]
-    told = [processor(), threads or available_threads(), *packages, folder.fingerprint]
+    packages = [
+        f"{_PACKAGES[name]} {version(_PACKAGES[name])}" for name in (FIRST, *others) if name in _PACKAGES
+    ]
+    told = [processor(), threads, *packages, *others, folder.fingerprint]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]

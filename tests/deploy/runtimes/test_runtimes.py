@@ -264,7 +264,39 @@ def test_nothing_is_tried_without_a_second_runtime(
     folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(automatic_runtime.importlib.util, "find_spec", lambda name: None)
-    assert isinstance(open_runtime(folder, "auto"), runtime.OnnxRuntime)
+    assert isinstance(open_runtime(folder, "auto", threads=1), runtime.OnnxRuntime)
+
+
+def test_auto_divides_batches_where_that_is_faster() -> None:
+    opened = list[Recorded]()
+
+    def divided() -> Recorded:
+        opened.append(Recorded(FAST))
+        return opened[-1]
+
+    run = AutomaticRuntime(Recorded(SLOW), {"divided": divided}, "k", threads=12)
+    for _ in range(automatic_runtime.PATIENCE["one"]):
+        run(np.zeros((1, 1)))
+    run(np.zeros((8, 1)))  # fewer than one for each thread
+    assert not opened
+    assert run.choices == {"one": "onnx"}
+    run(np.zeros((12, 1)))
+    assert run.choices == {"one": "onnx", "many": "divided"}
+    tried = opened[0].calls
+    run(np.zeros((1, 1)))
+    assert opened[0].calls == tried
+
+
+def test_auto_gives_the_features_of_onnxruntime_whatever_is_faster(
+    folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(automatic_runtime, "fastest", lambda times: "divided")
+    run = open_runtime(folder, "auto", threads=2)
+    expected = open_runtime(folder, "onnx", threads=1)(pictures(16))
+    found = run(pictures(16))
+    assert isinstance(run, AutomaticRuntime)
+    assert run.choices == {"many": "divided"}
+    np.testing.assert_allclose(found, expected, rtol=0, atol=RELATIVE * np.abs(expected).max())
 
 
 def test_torch_is_imported_for_its_own_backend_only(folder: ModelFolder) -> None:
