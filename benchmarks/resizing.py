@@ -22,9 +22,9 @@ import cv2
 import numpy as np
 import torch
 
-from lookalike.deploy.export.deployed import FromPixels
-from lookalike.deploy.export.geometry import Geometry
+from lookalike.deploy.deployed import FromPixels
 from lookalike.deploy.export.graph import put_before, write_graph
+from lookalike.deploy.geometry import Geometry
 from lookalike.deploy.runtimes.runtime import OnnxRuntime
 from lookalike.images import Preprocess, decode_image
 

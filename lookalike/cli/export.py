@@ -112,7 +112,7 @@ def export(
 
 def _told(parity: dict[str, object]) -> str:
     """The runtimes as a small table."""
-    from lookalike.deploy.proof.parity_table import table
+    from lookalike.deploy.parity_table import table
 
     rows = table(parity)
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

@@ -27,7 +27,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from lookalike.core.errors import UserError
-from lookalike.deploy.export.deployed import Deployed, taking
+from lookalike.deploy.deployed import Deployed, taking
 from lookalike.deploy.model_folder import MANIFEST, ModelFolder
 from lookalike.model import build_rec_model
 from lookalike.model.build import PRETRAINED_OPTIONS

@@ -14,8 +14,8 @@ from torch import nn
 
 from lookalike.core.component import Place
 from lookalike.core.errors import UserError
+from lookalike.deploy.deployed import deployed_module, output_key
 from lookalike.deploy.embedder import Embedder
-from lookalike.deploy.export.deployed import deployed_module, output_key
 from lookalike.deploy.export.from_recipe import trained_model
 from lookalike.deploy.model_folder import MANIFEST
 from lookalike.deploy.preprocessing import recipe_preprocess

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lookalike.deploy.parity_table import table
 from lookalike.deploy.plain_code import plain_code
-from lookalike.deploy.proof.parity_table import table
 from lookalike.images import Preprocess
 
 _INPUTS = {

@@ -16,7 +16,7 @@ from lookalike import ModelFolder, Recipe
 from lookalike.core.errors import UserError
 from lookalike.deploy import load_torch
 from lookalike.deploy.architecture import Architecture, write_weights
-from lookalike.deploy.export.deployed import deployed_module
+from lookalike.deploy.deployed import deployed_module
 from lookalike.deploy.model_folder import MANIFEST, WEIGHTS
 from lookalike.deploy.runtimes.runtime import OnnxRuntime
 from lookalike.model import build_model

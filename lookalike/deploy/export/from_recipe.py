@@ -17,6 +17,7 @@ from lookalike.core.errors import UserError
 from lookalike.core.files import atomic_folder
 from lookalike.core.log import logger
 from lookalike.deploy.architecture import Architecture, write_weights
+from lookalike.deploy.deployed import Deployed, FromPixels, deployed_module, output_key, taking
 from lookalike.deploy.export.conversion import (
     figures_of_sizes,
     learned_reduction,
@@ -24,12 +25,10 @@ from lookalike.deploy.export.conversion import (
     to_16_bits,
     trained_sizes,
 )
-from lookalike.deploy.export.deployed import Deployed, FromPixels, deployed_module, output_key, taking
-from lookalike.deploy.export.geometry import Geometry
 from lookalike.deploy.export.graph import put_before, write_graph, write_program
 from lookalike.deploy.export.integer import make_integer
-from lookalike.deploy.export.provenance import Provenance
 from lookalike.deploy.export.reduced import Reduction
+from lookalike.deploy.geometry import Geometry
 from lookalike.deploy.graph_input import InputKind, before_graph
 from lookalike.deploy.model_folder import (
     EARLIER_MANIFEST,
@@ -42,6 +41,7 @@ from lookalike.deploy.model_folder import (
 from lookalike.deploy.preprocessing import recipe_preprocess
 from lookalike.deploy.proof.parity import LIMITS, Encode, Limit, angles
 from lookalike.deploy.proof.trial import encoder, noise_batch, prove, trial_pictures
+from lookalike.deploy.provenance import Provenance
 from lookalike.deploy.thresholds import Thresholds
 from lookalike.images import Preprocess
 from lookalike.model import RecModel, build_rec_model, load_weights

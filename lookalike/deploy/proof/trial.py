@@ -13,11 +13,11 @@ from torch import nn
 from lookalike.core.errors import LookalikeError, UserError
 from lookalike.core.log import logger
 from lookalike.deploy.architecture import load_torch
-from lookalike.deploy.export.provenance import data_of
 from lookalike.deploy.graph_input import InputKind
 from lookalike.deploy.model_folder import PROGRAM, ModelFolder
 from lookalike.deploy.proof.parity import LIMITS, Encode, Limit, Parity, Pictures, compare
 from lookalike.deploy.proof.samples import evaluation_sample
+from lookalike.deploy.provenance import data_of
 from lookalike.deploy.runtimes.runtime import OnnxRuntime, open_runtime
 from lookalike.evaluation.recipe_sets import evaluation_blocks
 from lookalike.images import Preprocess

@@ -13,7 +13,7 @@ from torch import nn
 
 from lookalike.core.errors import UserError
 from lookalike.deploy.architecture import load_torch
-from lookalike.deploy.export.deployed import FromPixels
+from lookalike.deploy.deployed import FromPixels
 from lookalike.deploy.model_folder import ModelFolder
 from lookalike.deploy.runtimes.runtime import Batch, Floats, Precision, device_number
 from lookalike.model.cudnn import full_float32

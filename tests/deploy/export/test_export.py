@@ -18,9 +18,9 @@ from lookalike import Embedder, ModelFolder, Recipe, export
 from lookalike.core.errors import LookalikeError, UserError
 from lookalike.deploy.architecture import load_torch
 from lookalike.deploy.calibration import calibrate
+from lookalike.deploy.deployed import FromPixels, deployed_module
 from lookalike.deploy.export import ExportOptions, ExportResult
 from lookalike.deploy.export import from_recipe as export_module
-from lookalike.deploy.export.deployed import FromPixels, deployed_module
 from lookalike.deploy.export.from_recipe import trained_model
 from lookalike.deploy.export.graph import write_graph
 from lookalike.deploy.model_folder import GRAPH, MANIFEST, PROGRAM, WEIGHTS

@@ -10,8 +10,8 @@ import pytest
 
 from lookalike import ModelFolder
 from lookalike.core.errors import UserError
+from lookalike.deploy.parity_table import table
 from lookalike.deploy.proof.parity import LIMITS, Pictures, compare
-from lookalike.deploy.proof.parity_table import table
 from lookalike.deploy.proof.samples import evaluation_sample
 from lookalike.images import Records
 from lookalike.recipe import Recipe

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lookalike.core.errors import UserError
 from lookalike.core.log import warn_once
-from lookalike.deploy.export.geometry import Geometry
+from lookalike.deploy.geometry import Geometry
 from lookalike.deploy.graph_input import InputKind
 from lookalike.images import Preprocess
 from lookalike.images.split import Arithmetic

@@ -13,8 +13,8 @@ import torch
 from lookalike import Embedder, ModelFolder, Recipe, export
 from lookalike.core.errors import UserError
 from lookalike.deploy.export import ExportOptions, ExportResult
-from lookalike.deploy.export.geometry import Geometry
 from lookalike.deploy.export.graph import INPUT, OUTPUT, put_before
+from lookalike.deploy.geometry import Geometry
 from lookalike.deploy.model_folder import GRAPH
 from lookalike.deploy.runtimes.openvino_runtime import OpenVinoRuntime
 from lookalike.deploy.runtimes.runtime import OnnxRuntime
