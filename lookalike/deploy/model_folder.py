@@ -192,21 +192,22 @@ class ModelFolder:
         return Thresholds.of_json(values, self.fingerprint, str(file))
 
     def write_thresholds(self, found: Thresholds) -> None:
-        """Put thresholds into the manifest and on the model card, of which the rest stays as it is.
+        """Put thresholds into the manifest and on the model card, of which the rest stays as it is on disk.
 
         Raises UserError where the folder holds another model than they were found with, and where it cannot
         be written.
         """
         file = self.path / CARD
-        if ModelFolder.open(self.path).fingerprint != found.fingerprint:
+        now = ModelFolder.open(self.path)  # calibration takes minutes, in which others may have written it
+        if now.fingerprint != found.fingerprint:
             raise UserError(
                 f"{self.path} holds another model than the thresholds were found with: calibrate again"
             )
-        self.thresholds = found.to_json()
+        self.thresholds = now.thresholds = found.to_json()
         try:
-            write_json(self.path / MANIFEST, self._values())
+            write_json(self.path / MANIFEST, now._values())
             (self.path / EARLIER_THRESHOLDS).unlink(missing_ok=True)
-            text = file.read_text(encoding="utf-8") if file.is_file() else self._card()
+            text = file.read_text(encoding="utf-8") if file.is_file() else now._card()
             with atomic_file(file, "w") as out:
                 out.write(replaced_section(text, "Thresholds", found.lines()))
         except (OSError, UnicodeDecodeError) as error:
@@ -217,3 +218,22 @@ class ModelFolder:
 
     def _card(self) -> str:
         return card(self._values(), self.preprocessing())
+
+
+def refuse_foreign_folder(folder: Path, advice: str) -> None:
+    """Raise UserError, which ends in `advice`, where a new model folder there would replace something else.
+
+    An empty folder may be replaced, and one that holds a manifest and nothing but `FILES`.
+    """
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise UserError(f"{folder} is a file, which a model folder there would replace: {advice}")
+    inside = {path.name for path in folder.iterdir()}
+    manifests = {MANIFEST, EARLIER_MANIFEST}
+    foreign = sorted(inside - {*FILES, EARLIER_MANIFEST} if inside & manifests else inside)
+    if foreign:
+        raise UserError(
+            f"{folder} holds other things than a model folder ({', '.join(foreign[:3])}), which a model "
+            f"folder there would replace: {advice}"
+        )

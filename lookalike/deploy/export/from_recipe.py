@@ -31,12 +31,11 @@ from lookalike.deploy.export.reduced import Reduction
 from lookalike.deploy.geometry import Geometry
 from lookalike.deploy.graph_input import InputKind, before_graph
 from lookalike.deploy.model_folder import (
-    EARLIER_MANIFEST,
-    FILES,
     GRAPH,
     PROGRAM,
     WEIGHTS,
     ModelFolder,
+    refuse_foreign_folder,
 )
 from lookalike.deploy.preprocessing import recipe_preprocess
 from lookalike.deploy.proof.parity import LIMITS, Encode, Limit, angles
@@ -149,7 +148,7 @@ def export(
     require_paths(recipe, ("Global",))
     settings = recipe.global_
     folder = Path(folder or settings.save_inference_dir)
-    refuse_foreign_folder(folder)
+    refuse_foreign_folder(folder, "name another with -o Global.save_inference_dir=…")
     weights = recipe.weights
     if not recipe.global_.views.plain:
         logger.warning(
@@ -164,19 +163,6 @@ def export(
             f"-o Global.pretrained_model={Path(settings.output_dir) / 'RecModel' / 'best_model'}"
         )
     return export_model(recipe, model, folder, weights, metrics, options)
-
-
-def refuse_foreign_folder(folder: Path) -> None:
-    """Raise UserError where an export would replace something else than an older model folder."""
-    if not folder.exists():
-        return
-    inside = {path.name for path in folder.iterdir()} if folder.is_dir() else {folder.name}
-    ours = {*FILES, EARLIER_MANIFEST}
-    if foreign := sorted(inside - ours):
-        raise UserError(
-            f"{folder} holds other things than a model folder ({', '.join(foreign[:3])}), "
-            "which an export would remove: name another with -o Global.save_inference_dir=…"
-        )
 
 
 def export_model(

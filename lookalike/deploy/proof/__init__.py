@@ -1,1 +1,1 @@
-"""How far an export is from its PyTorch model, measured on pictures of the recipe before it is put in place."""
+"""How far an export is from its PyTorch model, on pictures of the recipe, before it is put in place."""
