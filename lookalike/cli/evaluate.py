@@ -11,10 +11,19 @@ import typer
 
 from lookalike.cli.options import Json, Overrides, RequireGpu, answer, application, figure, percent
 from lookalike.cli.report import write_report
-from lookalike.cli.scored import DEFAULT_METRICS, Asked, Scored, score_files, score_model, score_recipe
+from lookalike.cli.scored import (
+    DEFAULT_METRICS,
+    Asked,
+    Scored,
+    score_files,
+    score_model,
+    score_recipe,
+    taking_place,
+)
 from lookalike.core import process
 from lookalike.core.errors import UserError
 from lookalike.core.log import start_console
+from lookalike.images.records import IMAGE_SUFFIXES
 
 app = application(
     "Score a search: the checkpoint of a recipe (-c), a model folder (--model), or vectors (--features)."
@@ -135,6 +144,11 @@ def evaluate(
     require_gpu: RequireGpu = False,
 ) -> None:
     start_console()
+    outputs = _check_outputs(
+        {"--csv": csv, "--per-class-csv": per_class_csv, "--report": report},
+        read=[features, query, gallery, list_file, gallery_list, whiten, config],
+        kept=[model, features, None if features is None else gallery],
+    )
     asked = Asked(
         given={
             "-c": config, "-o": override or None, "--model": model, "--query": query, "--gallery": gallery,
@@ -147,9 +161,8 @@ def evaluate(
             "--report": report, "--re-ranking": re_ranking, "--whiten": whiten,
             "--database-augmentation": database_augmentation, "--query-expansion": query_expansion,
         },
+        outputs=outputs,
     )  # fmt: skip
-    inputs = [features, query, gallery, list_file, gallery_list, whiten, config]
-    _check_outputs({"--csv": csv, "--per-class-csv": per_class_csv, "--report": report}, inputs)
     if features is not None:
         scored = score_files(asked, features)
     elif model is not None:
@@ -182,18 +195,31 @@ def _write(scored: Scored, csv: str | None, per_class_csv: str | None, report: s
         write_report(report, scored.found, scored.facts, scored.marks)
 
 
-def _check_outputs(outputs: Mapping[str, str | None], inputs: Sequence[str | None]) -> None:
-    """Raise UserError for files that could not be written, or are read, before the work is done."""
-    read = {Path(each).resolve() for each in inputs if each is not None}
+def _check_outputs(
+    outputs: Mapping[str, str | None], read: Sequence[str | None], kept: Sequence[str | None]
+) -> dict[Path, str]:
+    """The files that are written, by whatever way they are named, with their options.
+
+    Raises UserError, before the work is done, for those that could not be written, that are `read`, that lie
+    in a folder which is `kept` as it is, and that have the name of a picture.
+    """
+    inputs = {Path(each).resolve() for each in read if each is not None}
+    folders = {Path(each).resolve() for each in kept if each is not None and Path(each).is_dir()}
     taken: dict[Path, str] = {}
     for name, file in outputs.items():
         if file is None:
             continue
-        path = Path(file).resolve()  # by whatever way it is named
+        path = Path(file).resolve()
         if path.is_dir():
             raise UserError(f"{name} {file} is a folder")
-        if path in read:
-            raise UserError(f"{name} {file} would take the place of what is scored: name another file")
+        if path in inputs:
+            raise taking_place(name, file)
+        if inside := folders & set(path.parents):
+            raise UserError(
+                f"{name} {file} lies in {min(inside)}, which is scored and stays as it is: name another file"
+            )
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            raise UserError(f"{name} {file} has the name of a picture: name another file")
         if path.exists() and not path.is_file():
             raise UserError(f"{name} {file} is no regular file, whose place could be taken")
         above = next(folder for folder in path.parents if folder.exists())
@@ -202,6 +228,7 @@ def _check_outputs(outputs: Mapping[str, str | None], inputs: Sequence[str | Non
         if path in taken:
             raise UserError(f"{taken[path]} and {name} name the same file: {file}")
         taken[path] = name
+    return taken
 
 
 def _tell(found: Any, interval: bool, json: bool) -> None:

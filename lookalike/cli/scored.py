@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from lookalike.cli.options import recipe_of
@@ -24,16 +27,30 @@ DEFAULT_METRICS = "recall@1,recall@5,mAP,mINP,precision@1"
 
 @dataclass(frozen=True)
 class Asked:
-    """What the command line says of the source (None: nothing), and of the search and how it is told."""
+    """What the command line says of the source (None: nothing), of the search and how it is told, and which
+    files shall be written, with their options.
+    """
 
     given: Mapping[str, Any]
     of_search: Mapping[str, Any]
+    outputs: Mapping[Path, str] = field(default_factory=dict)
 
     def only(self, source: str, *allowed: str) -> None:
         """Refuse options that have no meaning for what is scored."""
         for name, value in self.given.items():
             if value is not None and name not in allowed:
                 raise UserError(f"{name} has no meaning with {source} (which takes {', '.join(allowed)})")
+
+    def spare(self, read: Callable[[], Iterable[str]]) -> None:
+        """Refuse outputs that would take the place of what is read; asked only where one is there already."""
+        there = {path.stat().st_ino: path for path in self.outputs if path.is_file()}
+        if not there:
+            return
+        for file in read():
+            with contextlib.suppress(OSError):  # a missing picture is told where it is scored
+                path = there.get(os.stat(file).st_ino)  # noqa: PTH116 (a str already, and there may be many)
+                if path is not None and path.samefile(file):
+                    raise taking_place(self.outputs[path], str(path))
 
     @property
     def normalize(self) -> bool:
@@ -83,6 +100,11 @@ class Asked:
         if self.report:
             return {**options, **report_options()}
         return {**options, "top_k": 1} if self.tables else options
+
+
+def taking_place(option: str, file: str) -> UserError:
+    """The sentence for an output that has the name of an input."""
+    return UserError(f"{option} {file} would take the place of what is scored: name another file")
 
 
 def _numbers(name: str, text: str) -> list[float]:
@@ -140,7 +162,7 @@ def score_files(asked: Asked, features: str) -> Scored:
 
 def score_model(asked: Asked, model: str) -> Scored:
     """Pictures of lists, or of the evaluation of a recipe, with a model folder."""
-    from lookalike.cli.scored_sets import sets_of_lists, sets_of_recipe
+    from lookalike.cli.scored_sets import paths_of_lists, paths_of_recipe, sets_of_lists, sets_of_recipe
     from lookalike.evaluation import build_metrics, score_features
 
     given, metrics, recipe = asked.given, asked.metrics, None
@@ -153,11 +175,13 @@ def score_model(asked: Asked, model: str) -> Scored:
         options = asked.options()
         facts = facts_of_lists(given["--query"], given["--gallery"])
         files = (given["--query"], given["--gallery"], given["--root"])
+        asked.spare(lambda: paths_of_lists(*files))
         sets = sets_of_lists(model, *files, **how, views=asked.views())
         default = _default_metrics()
     elif given["-c"] is not None:
         asked.only("--model and -c", *allowed, "-c", "-o")
         recipe = recipe_of(given["-c"], given["-o"] or [])
+        asked.spare(lambda: paths_of_recipe(recipe))
         default = build_metrics(recipe.metrics_eval)
         options = asked.options(recipe.global_.re_ranking)
         facts = facts_of_recipe(recipe, with_weights=False)
@@ -174,11 +198,13 @@ def score_model(asked: Asked, model: str) -> Scored:
 
 def score_recipe(asked: Asked, config: str, override: list[str], require_gpu: bool) -> Scored:
     """The checkpoint that a recipe names, on the evaluation of the recipe."""
+    from lookalike.cli.scored_sets import paths_of_recipe
     from lookalike.evaluation.metrics import check_of_the_reference
 
     asked.only("-c", "-c", "-o", "--require-gpu", "--flip", "--scales")
     metrics = asked.metrics
     recipe = recipe_of(config, override, require_gpu)
+    asked.spare(lambda: paths_of_recipe(recipe))
     views = asked.views(recipe)
     recipe.global_.test_time_flip, recipe.global_.test_time_scales = views.flip, list(views.scales)
     _check_recipe(recipe, [name for name, value in asked.of_search.items() if value])

@@ -103,6 +103,23 @@ def sets_of_recipe(
     return _embedded(opened, chosen, normalize, batch_size, cache)
 
 
+def paths_of_lists(query: str, gallery: str | None, root: str | None) -> list[str]:
+    """The pictures that lists name, whatever their names; those of folders are known by their suffixes."""
+    lists = [name for name in (query, gallery) if name is not None and not Path(name).is_dir()]
+    return [path for name in lists for path in listed_pictures(name, root).paths]
+
+
+def paths_of_recipe(recipe: Recipe) -> list[str]:
+    """The label files of `DataLoader.Eval` of a recipe, and its weights."""
+    from lookalike.evaluation.recipe_sets import evaluation_blocks
+
+    datasets = [block.get("dataset") or {} for block in evaluation_blocks(recipe).values()]
+    named = [value for dataset in datasets for value in dataset.values() if isinstance(value, str)]
+    weights = Path(recipe.weights or "")
+    inside = [str(each) for each in weights.rglob("*")] if recipe.weights and weights.is_dir() else []
+    return [*named, str(weights), *inside]
+
+
 def _viewed(model: Embedder, views: Views, normalize: bool) -> Embedder:
     """The model with several views of each picture, summed as unit vectors where these are compared."""
     from lookalike.deploy.views import with_views

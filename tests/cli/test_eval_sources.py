@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +154,38 @@ def test_an_output_never_takes_the_place_of_an_input_or_a_device(
     os.mkfifo(tmp_path / "pipe")
     told = command("eval", "--features", vectors, "--csv", tmp_path / "pipe").sentence()
     assert "is no regular file" in told
+
+
+@pytest.mark.parametrize("option", ["--csv", "--per-class-csv", "--report"])
+def test_an_output_never_takes_the_place_of_a_model_or_of_what_it_is_scored_on(
+    command: Command, model: Path, recipe_file: Path, checkpoint: Path, pictures: Path, tmp_path: Path,
+    option: str,
+) -> None:  # fmt: skip
+    manifest = model / "lookalike.json"
+    list_file, photo = tmp_path / "list.txt", tmp_path / "photo.data"
+    shutil.copy(pictures / "pictures" / "class 6" / "0.png", photo)
+    list_file.write_text(f"{photo.name}\t6\n")
+    read = [manifest, checkpoint / "recipe.yaml", pictures / "query.txt", list_file, photo]
+    before = [path.read_bytes() for path in read]
+    lists, taken = ("--query", list_file), "would take the place of what is scored"
+    for words, output, told in (
+        (("--model", model, *lists), manifest, "which is scored and stays as it is"),
+        (("--model", model, *lists), model / "new.csv", "which is scored and stays as it is"),
+        (("--model", model, *lists), tmp_path / "new.PNG", "has the name of a picture"),
+        (("--model", model, *lists), photo, taken),
+        (("--model", model, "-c", recipe_file), pictures / "query.txt", taken),
+        (("-c", recipe_file), pictures / "query.txt", taken),
+        (
+            ("-c", recipe_file, "-o", f"Global.pretrained_model={checkpoint}"),
+            checkpoint / "recipe.yaml",
+            taken,
+        ),
+    ):
+        sentence = command("eval", *words, option, output).sentence()
+        assert sentence.startswith(f"{option} {output} ")
+        assert told in sentence
+    assert [path.read_bytes() for path in read] == before
+    assert not (model / "new.csv").exists()
 
 
 def test_rates_that_too_few_wrong_answers_stand_behind_are_told(command: Command, vectors: Path) -> None:
