@@ -216,6 +216,8 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         if wanted(backend) and (backend != "openvino" or importlib.util.find_spec("openvino")):
             engines[backend] = timed(open_runtime(opened, backend, threads))
     if wanted("int8"):
+        # its copy of the manifest is that of the float graph, whose choice `auto` would take
+        os.environ["LOOKALIKE_CACHE"] = str(folder / "cache")
         engines["int8"] = timed(open_runtime(int8_folder(opened, folder / "int8"), "auto", threads))
     before = os.getloadavg()
     found = rounds(engines, arguments.batches, arguments.rounds)
