@@ -13,12 +13,13 @@ int8 a value that lies between two of 256 steps may take either.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.util
 import json
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from threading import Lock
 from typing import Literal
@@ -47,8 +48,6 @@ TRIAL_SECONDS = 0.25
 TRIAL_ROUNDS = 5
 MARGIN = 0.95
 """Another runtime than the first has to take less than this share of its time."""
-
-_PACKAGES = {FIRST: "onnxruntime", "openvino": "openvino"}
 
 
 class AutomaticRuntime:
@@ -191,8 +190,15 @@ def _on_a_gpu(folder: ModelFolder, threads: int | None, device: str) -> Runtime:
 
 def _key(folder: ModelFolder, threads: int, others: Iterable[str]) -> str:
     """Names all that decides which is faster."""
-    packages = [
-        f"{_PACKAGES[name]} {version(_PACKAGES[name])}" for name in (FIRST, *others) if name in _PACKAGES
-    ]
-    told = [processor(), threads, *packages, *others, folder.fingerprint]
+    import onnxruntime  # it may have come with onnxruntime-gpu, of which no package has this name
+
+    versions = [onnxruntime.__version__, *(_version_of_openvino() for name in others if name == "openvino")]
+    told = [processor(), threads, *versions, *others, folder.fingerprint]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
+
+
+def _version_of_openvino() -> str:
+    try:
+        return version("openvino")  # without importing it, which takes a while
+    except PackageNotFoundError:  # from an archive of its makers
+        return str(importlib.import_module("openvino").__version__)

@@ -25,23 +25,24 @@ class OpenVinoRuntime:
             import openvino
         except ImportError as error:
             raise missing_extra("openvino", "openvino", "backend 'openvino'") from error
-        core = openvino.Core()
-        try:
-            model = core.read_model(graph)
-        except Exception as error:  # OpenVINO raises RuntimeError, and in some versions its own kinds
-            raise UserError(f"{graph} cannot be read by OpenVINO: {_first_line(error)}") from None
-        _fold_constants(model)
-        taken = model.inputs[0]
-        shape = tuple(None if each.is_dynamic else each.get_length() for each in taken.get_partial_shape())
-        self.input = GraphInput(
-            graph, taken.get_any_name(), shape, np.dtype(taken.get_element_type().to_dtype())
-        )
         options = {
             "INFERENCE_PRECISION_HINT": "f32",
             "INFERENCE_NUM_THREADS": threads or available_threads(),
             "PERFORMANCE_HINT": "LATENCY",
         }
-        self.compiled = core.compile_model(model, "CPU", options)
+        core, done = openvino.Core(), "read"
+        try:
+            model = core.read_model(graph)
+            _fold_constants(model)
+            done = "compiled"  # the processor may lack what the graph needs
+            self.compiled = core.compile_model(model, "CPU", options)
+        except Exception as error:  # OpenVINO raises RuntimeError, and in some versions its own kinds
+            raise UserError(f"{graph} cannot be {done} by OpenVINO: {_first_line(error)}") from None
+        taken = model.inputs[0]
+        shape = tuple(None if each.is_dynamic else each.get_length() for each in taken.get_partial_shape())
+        self.input = GraphInput(
+            graph, taken.get_any_name(), shape, np.dtype(taken.get_element_type().to_dtype())
+        )
         self.reentrant = options["INFERENCE_NUM_THREADS"] == 1
         self._requests = local()
 

@@ -127,6 +127,7 @@ class OnnxRuntime:
             raise UserError(
                 f"{graph} cannot be read as an ONNX graph: {str(error).splitlines()[0]}"
             ) from None
+        _refuse_another_provider(device, providers, self.session.get_providers())
         self.reentrant = device == "cpu" and options.intra_op_num_threads == 1
         first = self.session.get_inputs()[0]
         shape = tuple(each if isinstance(each, int) else None for each in first.shape)
@@ -161,6 +162,16 @@ def _providers(device: str, available: Sequence[str]) -> list[Any]:
             "place, or use backend 'torch'"
         )
     return [("CUDAExecutionProvider", {"device_id": number}), "CPUExecutionProvider"]
+
+
+def _refuse_another_provider(device: str, asked: Sequence[Any], given: Sequence[str]) -> None:
+    """onnxruntime leaves out a provider that it cannot load, and goes on with the next."""
+    name = asked[0] if isinstance(asked[0], str) else asked[0][0]
+    if given[0] != name:
+        raise UserError(
+            f"device '{device}': onnxruntime cannot load {name} and would compute with {given[0]} (libraries "
+            "of CUDA or cuDNN are missing, or there is no such GPU); use backend 'torch' or device 'cpu'"
+        )
 
 
 def _spelled(shape: Sequence[object]) -> str:

@@ -7,6 +7,7 @@ import logging
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
@@ -15,7 +16,9 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx.parser
+import onnxruntime
 import pytest
+import torch
 
 from lookalike import ModelFolder
 from lookalike.core.errors import UserError
@@ -115,6 +118,20 @@ def test_a_damaged_graph_is_one_sentence(folder: ModelFolder, backend: str, tmp_
 def test_what_cannot_run_is_told(folder: ModelFolder, arguments: dict[str, Any], told: str) -> None:
     with pytest.raises(UserError, match=told):
         open_runtime(folder, **arguments)
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_a_gpu_that_onnxruntime_cannot_load_is_told(
+    folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lists CUDA also where the libraries are missing, drops it, and would compute on the CPU."""
+    both = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: both)
+    with pytest.raises(UserError, match=r"cannot load CUDAExecutionProvider and would compute with CPUEx"):
+        open_runtime(folder, "onnx", device="cuda")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(UserError, match=r"device 'cuda': PyTorch sees no GPU"):  # `auto` has gone on to it
+        open_runtime(folder, "auto", device="cuda")
 
 
 INT8_WITH_ITS_BATCH = """
@@ -252,6 +269,39 @@ def test_auto_goes_on_where_the_other_runtime_cannot_read_the_graph() -> None:
     run = AutomaticRuntime(Recorded(FAST), {"openvino": refuse}, "k")
     run(np.zeros((8, 1)))
     assert run.choices == {"many": "onnx"}
+
+
+@needs_openvino
+def test_auto_goes_on_where_openvino_cannot_compile_the_graph(
+    folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import openvino
+
+    def refuse(*_: Any) -> None:
+        raise RuntimeError("Exception from src/plugin.cpp:1\n[CPU] not implemented")
+
+    monkeypatch.setattr(openvino.Core, "compile_model", refuse)
+    with pytest.raises(UserError, match=r"model\.onnx cannot be compiled by OpenVINO: \[CPU\] not impl"):
+        open_runtime(folder, "openvino")
+    run = open_runtime(folder, "auto", threads=1)
+    assert len(run(pictures(8))) == 8
+    assert isinstance(run, AutomaticRuntime)
+    assert run.choices == {"many": "onnx"}
+
+
+def test_auto_needs_no_package_of_the_name_onnxruntime(
+    folder: ModelFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The module may come with onnxruntime-gpu, and OpenVINO from an archive."""
+
+    def missing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(automatic_runtime, "version", missing)
+    others = ["openvino"] if find_spec("openvino") else []
+    key = automatic_runtime._key(folder, 1, others)
+    monkeypatch.setattr(onnxruntime, "__version__", "another")
+    assert automatic_runtime._key(folder, 1, others) != key
 
 
 def test_the_first_runtime_stays_unless_another_is_clearly_faster() -> None:
