@@ -68,7 +68,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     Two folders cannot be exchanged in one step everywhere: for an instant the older one bears the name
     `.NAME.old`, and `recover_folder` puts it back after a crash in that instant.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))  # `.` has no name, and a link stays one
     path.parent.mkdir(parents=True, exist_ok=True)
     recover_folder(path)
     remove_leftovers(path)

@@ -17,7 +17,7 @@ def why_out_of_reach() -> str | None:
     address = urllib.parse.urlsplit(constants.ENDPOINT)
     if constants.HF_HUB_OFFLINE:
         return "HF_HUB_OFFLINE is set"
-    if address.hostname is None or urllib.request.getproxies():
+    if address.hostname is None or _by_proxy(address.scheme, address.hostname):
         return None
     try:
         port = address.port or (80 if address.scheme == "http" else 443)
@@ -25,3 +25,9 @@ def why_out_of_reach() -> str | None:
     except OSError as error:
         return f"{address.hostname}: {error.strerror or error}"
     return None
+
+
+def _by_proxy(scheme: str, host: str) -> bool:
+    """Whether a proxy stands between; `no_proxy` names those that are reached without one."""
+    proxies = urllib.request.getproxies()
+    return not {scheme, "all"}.isdisjoint(proxies) and not urllib.request.proxy_bypass(host)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import operator
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -20,14 +21,17 @@ _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
 def parse_number(text: str) -> float:
     """The value of an arithmetic expression of numbers with + - * / and brackets.
 
-    Raises ValueError for anything else.
+    Raises ValueError for anything else, and for what is not finite.
     """
     if len(text) > 200:
         raise ValueError("a number is not that long")
     try:
-        return float(_value(ast.parse(text.strip(), mode="eval").body))
+        value = float(_value(ast.parse(text.strip(), mode="eval").body))
     except (SyntaxError, ZeroDivisionError, OverflowError, RecursionError, MemoryError) as error:
         raise ValueError(f"'{text}' is not a number") from error
+    if not math.isfinite(value):
+        raise ValueError(f"'{text}' is not finite")
+    return value
 
 
 def _value(node: ast.expr) -> float:

@@ -15,7 +15,7 @@ from pathlib import Path
 from lookalike.core.errors import LookalikeError, UserError
 from lookalike.core.files import atomic_folder
 from lookalike.core.hub import why_out_of_reach
-from lookalike.deploy.model_folder import CARD, FILES, MANIFEST, PROGRAM, ModelFolder
+from lookalike.deploy.model_folder import CARD, FILES, MANIFEST, PROGRAM, ModelFolder, refuse_foreign_folder
 
 FETCHED = tuple(name for name in FILES if name != PROGRAM)
 """What is fetched. Nothing of Lookalike reads the program of torch.export, and what reads it may run code."""
@@ -137,15 +137,13 @@ def copy_from_hub(
 ) -> ModelFolder:
     """Fetch as `pull_from_hub` and write a folder of one's own, replacing an older model folder there.
 
-    Raises UserError where `folder` holds something else.
+    Raises UserError where `folder` holds something else, or is the folder this is run in.
     """
-    folder = Path(folder)
-    if (
-        folder.exists()
-        and not (folder / MANIFEST).is_file()
-        and (not folder.is_dir() or any(folder.iterdir()))
-    ):
-        raise UserError(f"{folder} exists and is not a model folder: name another to write {repository} to")
+    folder = Path(folder).resolve()  # a link stays one
+    advice = f"name another to write {repository} to"
+    if folder in (here := Path.cwd(), *here.parents):
+        raise UserError(f"{folder} holds the folder this is run in, which cannot be replaced: {advice}")
+    refuse_foreign_folder(folder, advice)
     fetched = pull_from_hub(repository, revision=revision, token=token)
     with atomic_folder(folder) as part:
         for name in FETCHED:

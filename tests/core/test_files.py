@@ -68,6 +68,20 @@ def test_a_link_stays_and_a_device_is_never_replaced(tmp_path: Path) -> None:
     assert names(tmp_path) == ["link", "pipe", "real"]
 
 
+def test_a_folder_takes_the_place_that_a_link_or_a_dot_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real", target_is_directory=True)
+    fill(tmp_path / "link", "by the link")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real" / "deep" / "file.txt").read_text() == "by the link"
+    monkeypatch.chdir(tmp_path / "real")
+    fill(Path(), "by the dot")
+    assert (tmp_path / "real" / "deep" / "file.txt").read_text() == "by the dot"
+    assert names(tmp_path) == ["link", "real"]
+
+
 def test_a_folder_replaces_the_older_one_as_a_whole(tmp_path: Path) -> None:
     fill(tmp_path / "f", "one")
     (tmp_path / "f" / "leftover").touch()

@@ -34,7 +34,7 @@ def test_values(text: str, value: float) -> None:
         "", "x", "1 +", "__import__('os').system('true')", "(1).__class__", "[1]", "1 if 1 else 2", "'1'",
         "True", "None", "2**999999999", "1 << 99", "1/0", "lambda: 1", "1, 2", "1;2", "1j", "abs(1)",
         "f'{1}'", "1 < 2", "(" * 99 + "1" + ")" * 98, "1" * 201, "9" * 199 + "**9", "nan()",
-        "1\n2", "a.b", "1 // 2", "7 % 3", "\x00",
+        "1\n2", "a.b", "1 // 2", "7 % 3", "\x00", "1e999", "-1e400/2", "1e308 * 10", "1e999 - 1e999",
     ],
 )  # fmt: skip
 def test_anything_else_is_no_number(text: str) -> None:

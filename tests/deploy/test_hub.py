@@ -149,8 +149,30 @@ def test_a_pulled_copy_is_a_folder_of_its_own(hub: Hub, folder: Path, tmp_path: 
     copy_from_hub(NAME, tmp_path / "mine")
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").write_bytes(b"")
-    with pytest.raises(UserError, match="photos exists and is not a model folder"):
+    with pytest.raises(UserError, match=r"photos holds other things than a model folder \(a\.jpg\)"):
         copy_from_hub(NAME, tmp_path / "photos")
+    (tmp_path / "mine" / "notes.txt").write_text("of somebody")
+    with pytest.raises(UserError, match=r"mine holds .* \(notes\.txt\).*name another to write shop/products"):
+        copy_from_hub(NAME, tmp_path / "mine")
+    assert (tmp_path / "mine" / "notes.txt").read_text() == "of somebody"
+
+
+def test_a_pulled_copy_goes_where_a_link_leads_and_never_where_one_stands(
+    hub: Hub, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add(NAME, contents(folder))
+    (tmp_path / "link").symlink_to(tmp_path / "target", target_is_directory=True)
+    copy_from_hub(NAME, tmp_path / "link")
+    copy_from_hub(NAME, tmp_path / "link")  # an older one there is replaced
+    assert (tmp_path / "link").is_symlink()
+    assert contents(tmp_path / "target") == contents(folder)
+    (tmp_path / "here" / "below").mkdir(parents=True)
+    for place, named in (("here", "."), ("here/below", "..")):
+        monkeypatch.chdir(tmp_path / place)
+        asked = len(hub.asked)
+        with pytest.raises(UserError, match="here holds the folder this is run in, which cannot be replaced"):
+            copy_from_hub(NAME, named)
+        assert len(hub.asked) == asked
 
 
 def test_the_command_line_pushes_and_pulls(hub: Hub, folder: Path, tmp_path: Path) -> None:

@@ -73,12 +73,17 @@ def extract_to(
     Shards that are there already are kept: the same call goes on where another was killed. Of several
     processes (`torchrun`) each computes every n-th shard. engine: computes them in the place of this process.
 
-    Raises UserError where `out` cannot be written or holds something else, and where no picture could be
-    read, and LookalikeError where the disk is full; finished shards stay in either case.
+    Raises UserError where `out` cannot be written or holds something else, where no picture could be read,
+    and where an engine is given for one shard, and LookalikeError where the disk is full; finished shards stay in either case.
     """
     check_kind(out)
     model.verify()  # its fingerprint says to whom shards belong
     if found.total <= shard_size:
+        if engine is not None:
+            raise UserError(
+                f"{found.total} pictures are one shard, and an engine computes several at once: leave --engine "
+                "away, or give a smaller --shard-size"
+            )
         return _one_file(Path(out), model, found, batch_size, workers)
     shards = Shards(out, found.total, shard_size, _facts(model, found))
     return _Extraction(model, found, shards, batch_size, workers, engine).run()
@@ -128,7 +133,6 @@ class _Extraction:
         own = range(process.rank(), len(shards), process.world_size())
         before = [number for number in range(len(shards)) if shards.note(number) is not None]
         missing = [number for number in own if number not in before]
-        shards.remove_leftovers(missing)
         if before:
             logger.info(
                 f"{shards.folder}: {len(before)} of {len(shards)} shards are there already and are kept"
@@ -207,7 +211,6 @@ def _written(out: Path, when_full: Callable[[], str]) -> Iterator[None]:
 
 def _facts(model: Embedder, found: Survey) -> dict[str, dict[str, Any]]:
     """What must be the same for an extraction to go on."""
-    precision = getattr(model.runtime, "precision", "fp32")
     return {
         "model": {
             "fingerprint": model.fingerprint,
@@ -221,8 +224,13 @@ def _facts(model: Embedder, found: Survey) -> dict[str, dict[str, Any]]:
             "labels": found.labels,
             "cameras": found.cameras,
         },
-        "options": {} if precision == "fp32" else {"precision": precision},
+        "options": {"precision": computed_in(model)},
     }
+
+
+def computed_in(model: Embedder) -> str:
+    """The precision that PyTorch was told to compute in; other runtimes take that of their graph."""
+    return str(getattr(model.runtime, "precision", "fp32"))
 
 
 def _refuse_nothing(vectors: int, broken: Sequence[BrokenImage]) -> None:

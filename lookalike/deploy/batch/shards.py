@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,9 @@ from lookalike.core.log import warn_once
 from lookalike.deploy.batch.chunk import Chunk
 from lookalike.images.feature_files import read_note, write_features
 from lookalike.images.feature_shards import FORMAT, STATE, part_name, read_state
+
+_UNSAID = {"options": {"precision": "fp32"}}
+"""What holds where a state says nothing of it."""
 
 
 @dataclass(frozen=True)
@@ -104,12 +106,6 @@ class Shards:
         table = chunk.table()
         write_features(self.file(number), table, ShardNote(len(table), chunk.broken).to_json())
 
-    def remove_leftovers(self, numbers: Sequence[int]) -> None:
-        """Remove what a killed process was writing under the names of these shards."""
-        for number in numbers:
-            for part in self.folder.glob(f".{glob.escape(self.file(number).name)}.*.part"):
-                part.unlink(missing_ok=True)
-
     def finish(self, notes: Sequence[ShardNote]) -> None:
         """Say in the state that all is done, and what was broken. Raises OSError."""
         broken = [{"path": each.path, "reason": each.reason} for note in notes for each in note.broken]
@@ -125,15 +121,16 @@ class Shards:
             ("sources", "other pictures"),
             ("options", "other options"),
         ):
-            there, here = state.get(section), self.facts[section]
-            differ = [key for key in here if not isinstance(there, dict) or there.get(key) != here[key]]
-            if differ:
-                was = there.get(differ[0]) if isinstance(there, dict) else None
-                raise UserError(
-                    f"{self.folder} was begun with {what} ({differ[0].replace('_', ' ')}: {_short(was)}, now "
-                    f"{_short(here[differ[0]])}): give the command it was begun with, or name another --out, "
-                    "or remove the folder"
-                )
+            told, here = state.get(section), self.facts[section]
+            there = {**_UNSAID.get(section, {}), **(told if isinstance(told, dict) else {})}
+            for key in [*here, *(key for key in there if key not in here)]:
+                was, now = there.get(key), here.get(key)
+                if was != now:
+                    raise UserError(
+                        f"{self.folder} was begun with {what} ({key.replace('_', ' ')}: {_short(was)}, now "
+                        f"{_short(now)}): give the command it was begun with, or name another --out, or "
+                        "remove the folder"
+                    )
 
 
 def _short(value: Any) -> str:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ class MeanColour:
 
     def __init__(self, at: int | None = None, then: Callable[[], None] = lambda: None) -> None:
         self.seen, self.at, self.then = 0, at, then
+        self.precision = "fp32"
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
         self.seen += len(batch)
@@ -119,11 +121,16 @@ def test_a_killed_extraction_goes_on(source: Path, out: Path, tmp_path: Path) ->
     assert list(kept) == ["part-00000.npz", "part-00001.npz"]
     with pytest.raises(UserError, match=r"2 of its 4 shards are not there yet.*goes on where it stopped"):
         read_features(out)
-    (out / ".part-00002.npz.xyz.part").touch()  # what the killed one was writing
+    for name, age in (("killed", 25 * 3600), ("running", 3600)):  # another may still write the younger one
+        part = out / f".part-00002.npz.{name}.part"
+        part.touch()
+        os.utime(part, (time.time() - age,) * 2)
     runtime = MeanColour()
     outcome = extract(source, out, runtime)
     assert (outcome.vectors, outcome.shards, outcome.reused, len(outcome.broken)) == (16, 4, 2, 1)
     assert runtime.seen == 7  # nothing of the first two shards
+    assert [each.name for each in out.glob(".*.part")] == [".part-00002.npz.running.part"]
+    (out / ".part-00002.npz.running.part").unlink()
     after = contents(out)
     assert {name: after[name] for name in kept} == kept
     assert [data for _, data in after.values()] == [data for _, data in contents(whole).values()]
@@ -161,6 +168,14 @@ def test_another_extraction_is_refused(source: Path, out: Path, tmp_path: Path) 
         extract(source, out, shard_size=4)
     with pytest.raises(UserError, match="is a folder, and 17 pictures become one file"):
         extract(source, out, shard_size=17)
+    half = MeanColour()
+    half.precision = "fp16"
+    with pytest.raises(UserError, match=r"begun with other options \(precision: fp32, now fp16\)"):
+        extract(source, out, half)
+    half_out = tmp_path / "half.npz"
+    extract(source, half_out, half)
+    with pytest.raises(UserError, match=r"begun with other options \(precision: fp16, now fp32\)"):
+        extract(source, half_out)
     (source / "class 6" / "broken.png").unlink()
     with pytest.raises(UserError, match=r"begun with other pictures \(pictures: 17, now 16\)"):
         extract(source, out)
@@ -181,6 +196,24 @@ def test_another_extraction_is_refused(source: Path, out: Path, tmp_path: Path) 
     (out / STATE).write_text("{")
     with pytest.raises(UserError, match=f"{STATE} is damaged"):
         extract(source, out)
+
+
+def test_what_an_earlier_release_began_goes_on(source: Path, out: Path) -> None:
+    extract(source, out)
+    state = json.loads((out / STATE).read_text(encoding="utf-8"))
+    del state["options"]["precision"]  # it wrote that of half precision only
+    (out / STATE).write_text(json.dumps(state), encoding="utf-8")
+    assert extract(source, out).reused == 4
+    state["options"]["of a later release"] = 1
+    (out / STATE).write_text(json.dumps(state), encoding="utf-8")
+    with pytest.raises(UserError, match=r"other options \(of a later release: 1, now None\)"):
+        extract(source, out)
+
+
+def test_an_engine_needs_several_shards(source: Path, out: Path) -> None:
+    with pytest.raises(UserError, match="17 pictures are one shard, and an engine computes several at once"):
+        extract(source, out, shard_size=17, engine=lambda *_: iter(()))
+    assert not out.exists()
 
 
 def test_finished_shards_stay_when_the_disk_is_full(
