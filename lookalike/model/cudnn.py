@@ -1,11 +1,20 @@
-"""How cuDNN convolves, for a block of code: a setting of the whole process, which is put back."""
+"""How cuDNN convolves, for a block of code: settings of the whole process, which are put back."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from threading import Lock
 
 import torch
+
+
+class _Shared:
+    """Threads in such blocks: the first one saves the settings, the last one puts them back."""
+
+    lock = Lock()
+    inside = 0
+    before = (True, False)  # TF32, benchmark
 
 
 @contextlib.contextmanager
@@ -14,16 +23,23 @@ def full_float32(choose_fastest: bool = False) -> Iterator[None]:
     that the features of a picture depend on the card, and those of close neighbours change places.
 
     choose_fastest: cuDNN tries its algorithms at the first batch of each shape. What is computed in half
-    precision stays so. Without CUDA nothing happens.
+    precision stays so. Without CUDA nothing happens. In several threads at once it holds until the last of
+    them is done.
     """
     if not torch.cuda.is_available():
         yield
         return
     # torch.backends.cudnn.flags would turn off what it is not told to leave on, cuDNN itself included
     settings = torch.backends.cudnn
-    tf32, benchmark = settings.allow_tf32, settings.benchmark
-    settings.allow_tf32, settings.benchmark = False, choose_fastest or benchmark
+    with _Shared.lock:
+        if not _Shared.inside:
+            _Shared.before = settings.allow_tf32, settings.benchmark
+        _Shared.inside += 1
+        settings.allow_tf32, settings.benchmark = False, choose_fastest or settings.benchmark
     try:
         yield
     finally:
-        settings.allow_tf32, settings.benchmark = tf32, benchmark
+        with _Shared.lock:
+            _Shared.inside -= 1
+            if not _Shared.inside:
+                settings.allow_tf32, settings.benchmark = _Shared.before

@@ -29,7 +29,6 @@ def sixteen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("50000 100000\n", 1),
         ("6400000 100000\n", 16),
         ("damaged", 16),
-        ("1 0", 16),
     ],
 )
 def test_the_quota_of_a_container(sixteen: Path, quota: str, threads: int) -> None:
