@@ -15,7 +15,7 @@ from lookalike.core.progress import track
 from lookalike.deploy.broken import OnBroken, Skipped, told_of
 from lookalike.deploy.graph_input import before_graph
 from lookalike.deploy.model_folder import ModelFolder
-from lookalike.deploy.pipeline import Pipeline, Positions, computed_ahead, default_workers
+from lookalike.deploy.pipeline import Pipeline, Positions, check_counts, computed_ahead, default_workers
 from lookalike.deploy.runtimes.runtime import Batch, Floats, Runtime, open_runtime
 from lookalike.deploy.sources import Source, as_picture, each_source, is_one
 from lookalike.deploy.thresholds import Thresholds
@@ -151,7 +151,8 @@ class Embedder:
         """Vectors of pictures, (N, size) float32; of a binary model (N, size / 8) uint8, eight bits a byte.
 
         pictures: one, several, or an iterator of any length, of which only the vectors are held.
-        workers: threads that read pictures, by default as many as there are cores.
+        workers: threads that read pictures, by default as many as OMP_NUM_THREADS says, or as there are
+            cores.
         on_broken: `raise` is BrokenImage for the first broken picture; `skip` leaves it out of the result
             with a warning; a function is called with its position and the BrokenImage, and it is left out.
 
@@ -186,9 +187,10 @@ class Embedder:
         that reads it, and a BrokenImage that it raises counts as a broken picture. A batch is `batch_size`
         consecutive pictures without the broken ones. Closing the generator ends its threads.
         """
+        workers = default_workers() if workers is None else workers
+        check_counts(batch_size, workers)
+        told = told_of(on_broken)
         if self._takes_as_it_is(sources):
-            if batch_size < 1:
-                raise UserError(f"batch_size must be 1 or more, got {batch_size}")
             return computed_ahead(batch_size, sources, self._begun)
         geometry = self.geometry
 
@@ -204,10 +206,9 @@ class Embedder:
             self._shape(),
             np.float32 if geometry is None else np.uint8,
             batch_size,
-            default_workers() if workers is None else workers,
+            workers,
             getattr(self.runtime, "reentrant", False),
         )
-        told = told_of(on_broken)
         parts = pipeline.run(sources, told)
         return told.counted(parts) if isinstance(told, Skipped) else parts
 

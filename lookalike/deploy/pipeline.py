@@ -14,7 +14,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.core import process
 from lookalike.core.errors import BrokenImage, UserError
+from lookalike.core.machine import available_threads, threads_asked_for
 from lookalike.deploy.broken import Told
 from lookalike.deploy.sources import Source, each_source
 
@@ -35,9 +37,17 @@ class Read(Protocol):
 
 
 def default_workers() -> int:
-    """One thread for each core that this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, MAX_WORKERS)
+    """Threads of this process: those asked for by OMP_NUM_THREADS, else its share of the cores; at most
+    MAX_WORKERS.
+    """
+    beside = int(os.environ.get("LOCAL_WORLD_SIZE", process.world_size()))
+    return min(threads_asked_for() or max(1, available_threads() // beside), MAX_WORKERS)
+
+
+def check_counts(batch_size: int, workers: int) -> None:
+    """Raise UserError where there would be no picture in a batch, or nobody to read it."""
+    if batch_size < 1 or workers < 1:
+        raise UserError(f"batch_size and workers must be 1 or more, got {batch_size} and {workers}")
 
 
 @dataclass
@@ -63,10 +73,7 @@ class Pipeline:
     reentrant: bool = False
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1 or self.workers < 1:
-            raise UserError(
-                f"batch_size and workers must be 1 or more, got {self.batch_size} and {self.workers}"
-            )
+        check_counts(self.batch_size, self.workers)
         self._free: list[NDArray[Any]] = []
 
     def run(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from lookalike.core import machine
 from lookalike.core.errors import BrokenImage, UserError
-from lookalike.deploy.pipeline import AHEAD, Pipeline
+from lookalike.deploy.pipeline import AHEAD, MAX_WORKERS, Pipeline, default_workers
 
 
 def read(source: Any, out: np.ndarray | None) -> np.ndarray:
@@ -130,3 +133,22 @@ def test_workers_compute_side_by_side_where_the_model_may_be_called_so() -> None
 
     parts = list(pipeline(compute=compute, reentrant=True, workers=2).run(range(16), None))
     assert [positions[0] for positions, _ in parts] == [0, 4, 8, 12]
+
+
+def test_workers_are_those_that_this_process_may_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container, beside others of a `torchrun`, and where OMP_NUM_THREADS says how many."""
+    for name in ("OMP_NUM_THREADS", "LOCAL_WORLD_SIZE", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)), raising=False)
+    monkeypatch.setattr(machine, "_QUOTA", tmp_path / "cpu.max")
+    assert default_workers() == MAX_WORKERS
+    (tmp_path / "cpu.max").write_text("600000 100000", encoding="ascii")
+    assert default_workers() == 6
+    monkeypatch.setenv("WORLD_SIZE", "6")
+    assert default_workers() == 1
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert default_workers() == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert default_workers() == 5
+    monkeypatch.setenv("OMP_NUM_THREADS", "500")
+    assert default_workers() == MAX_WORKERS

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.core import process
 from lookalike.core.errors import BrokenImage
 from lookalike.core.log import logger
-from lookalike.core.machine import available_threads, threads_asked_for
 from lookalike.deploy.batch.source import Picture
 from lookalike.deploy.batch.survey import LabelKind
 from lookalike.deploy.embedder import Embedder
@@ -37,7 +34,7 @@ class Chunk:
         batches = self.model.stream(
             self._reads(pictures),
             batch_size=batch_size,
-            workers=workers or default_workers(),
+            workers=workers,
             on_broken=self._leave_out,
         )
         with contextlib.closing(batches):
@@ -82,9 +79,3 @@ class Chunk:
         told = BrokenImage(self.seen[position].name, error.reason)  # bytes have no name of their own
         self.broken.append(told)
         logger.warning(f"left out: {told}")
-
-
-def default_workers() -> int:
-    """Threads of this process: those asked for by OMP_NUM_THREADS, else its share of the cores."""
-    beside = int(os.environ.get("LOCAL_WORLD_SIZE", process.world_size()))
-    return threads_asked_for() or max(1, available_threads() // beside)
