@@ -40,7 +40,7 @@ def scored(
     query, gallery = evaluation_records(recipe)
     assert gallery is not None
     width = model.size
-    training = model.encode(training_sample(recipe, PER_NUMBER * width).paths)
+    training = model.encode(training_sample(recipe, PER_NUMBER * width, "directions are learned").paths)
     wholes = {
         "first": Reduction.prefix(width, normalise=True),
         "pca": Reduction.pca(training, normalise=True),

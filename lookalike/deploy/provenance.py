@@ -77,5 +77,11 @@ def _last_epoch(weights: str | None) -> dict[str, Any]:
     file = Path(weights or "") / "state" / "training.json"
     if weights is None or not file.is_file():
         return {}
-    history = json.loads(file.read_text(encoding="utf-8"))["history"]
-    return history[-1] if history else {}
+    try:
+        history = json.loads(file.read_text(encoding="utf-8"))["history"]
+        return dict(history[-1]) if history else {}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{file}, which says how these weights were trained, is damaged ({type(error).__name__}: "
+            f"{error}); remove it to export them without their figures"
+        ) from None

@@ -7,6 +7,7 @@ fingerprint, but say which one they were found with.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal
@@ -224,8 +225,9 @@ def percents(interval: tuple[float, float]) -> str:
 
 def replaced_section(text: str, title: str, lines: Sequence[str]) -> str:
     """A Markdown text whose section `## title` holds these lines; a new one comes at the end."""
-    before, found, after = text.partition(f"## {title}\n")
-    following = after.find("\n## ") if found else -1
-    rest = after[following + 1 :] if following >= 0 else ""
-    section: list[Any] = [f"## {title}", "", *lines, ""]
-    return before.rstrip("\n") + "\n\n" + "\n".join(section) + (f"\n{rest}" if rest else "")
+    heading = re.search(rf"^## {re.escape(title)}[ \t]*\r?$", text, re.MULTILINE)
+    following = re.compile(r"^## ", re.MULTILINE).search(text, heading.end()) if heading else None
+    before = text[: heading.start()] if heading else text
+    rest = text[following.start() :] if following else ""
+    section = [f"## {title}", "", *lines, ""]
+    return before.rstrip() + "\n\n" + "\n".join(section) + (f"\n{rest}" if rest else "")

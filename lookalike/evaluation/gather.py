@@ -21,11 +21,6 @@ def is_distributed() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
-def is_collector() -> bool:
-    """Whether this process is the one that receives what is gathered."""
-    return not is_distributed() or dist.get_rank() == 0
-
-
 def _device() -> torch.device:
     if dist.get_backend() == "nccl":  # NCCL moves memory of its own device only
         return torch.device("cuda", torch.cuda.current_device())

@@ -15,6 +15,7 @@ from lookalike.core.numbers import Number, Sizes
 from lookalike.loss.base import Term, read_output
 from lookalike.loss.combined import build_term
 from lookalike.loss.pairwise import unit_rows
+from lookalike.loss.pseudo_labels import SoftSupConLoss
 from lookalike.loss.registries import losses
 from lookalike.recipe.schema import COMPONENT
 
@@ -36,7 +37,8 @@ class MatryoshkaLoss(Term):
     its length. A loss with weights or a memory has one for each size: its `embedding_size` or `feat_dim` is
     d. The sum is told as `Matryoshka_` and the name of the loss.
 
-    Raises UserError for a size above D, and for a loss that does not read one output of one model.
+    Raises UserError for a size above D, and for a loss that does not read one feature a
+    sample of one model.
     """
 
     batches: Tensor
@@ -69,10 +71,10 @@ class MatryoshkaLoss(Term):
             raise component.place_of("weight").error("belongs to MatryoshkaLoss, beside 'loss' and 'sizes'")
         terms = [build_term(_of_width(component, size), reference_behaviour) for size in self.sizes]
         self.feature_from: str = getattr(terms[0], "feature_from", "")
-        if not self.feature_from or isinstance(terms[0], MatryoshkaLoss):
+        if not self.feature_from or isinstance(terms[0], (MatryoshkaLoss, SoftSupConLoss)):
             raise component.place.error(
-                f"{component.name} does not read one output of one model, of which MatryoshkaLoss could take "
-                "the first numbers"
+                f"{component.name} does not read one feature a sample of one model, of which MatryoshkaLoss "
+                "could take the first numbers"
             )
         self.takes_soft_labels = bool(getattr(terms[0], "takes_soft_labels", False))
         self.terms = nn.ModuleList(terms)

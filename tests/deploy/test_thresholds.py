@@ -236,6 +236,13 @@ def test_a_section_is_replaced_where_it_stands() -> None:
     text = "# A\n\n## T\n\nold\n\n## Z\n\nlast\n"
     assert replaced_section(text, "T", ["new"]) == "# A\n\n## T\n\nnew\n\n## Z\n\nlast\n"
     assert replaced_section("# A\n", "T", ["new"]) == "# A\n\n## T\n\nnew\n"
+    assert replaced_section("# A\n\n## T\n## Z\n", "T", ["new"]) == "# A\n\n## T\n\nnew\n\n## Z\n"
+
+
+@pytest.mark.parametrize("other", ["### T", "## T and more", "See `## T`", "## t", "#### T"])
+def test_what_is_no_such_section_stays(other: str) -> None:
+    text = f"# A\n\n{other}\nby hand\n\n## Z\nlast\n"
+    assert replaced_section(text, "T", ["new"]) == f"{text}\n## T\n\nnew\n"
 
 
 def test_no_answer_is_better_than_those_before_it() -> None:

@@ -198,10 +198,11 @@ def test_wrong_sizes(sizes: list[int], why: str) -> None:
         ({"per_step": 4}, "'per_step' is 4, but there are 3 sizes"),
         ({"loss": {"CELoss": {"weight": 2}}}, r"loss\.CELoss\.weight: belongs to MatryoshkaLoss, beside"),
         ({"loss": "CELos"}, r"loss: unknown loss 'CELos', did you mean 'CELoss'"),
-        ({"loss": "CCSSLCELoss"}, "CCSSLCELoss does not read one output of one model"),
+        ({"loss": "CCSSLCELoss"}, "CCSSLCELoss does not read one feature a sample of one model"),
+        ({"loss": "SoftSupConLoss"}, "SoftSupConLoss does not read one feature a sample of one model"),
         (
             {"loss": {"MatryoshkaLoss": {"loss": "CELoss", "sizes": [2]}}},
-            "MatryoshkaLoss does not read one output of one model",
+            "MatryoshkaLoss does not read one feature a sample of one model",
         ),
     ],
 )

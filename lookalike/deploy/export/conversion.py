@@ -10,17 +10,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from lookalike.core.component import Component
 from lookalike.core.errors import UserError
-from lookalike.core.progress import track
 from lookalike.deploy.export.half import halve_weights
 from lookalike.deploy.export.reduced import Reduction, sizes_to_tell
 from lookalike.deploy.model_folder import ModelFolder
-from lookalike.deploy.proof.parity import Encode, Pictures, recall_at_1
+from lookalike.deploy.proof.parity import Encode, Pictures, encoded, recall_at_1
 from lookalike.deploy.proof.samples import training_sample
 from lookalike.deploy.quantisation import quantise_graph
 from lookalike.loss import build_loss
@@ -36,7 +34,7 @@ PER_NUMBER = 4
 
 def to_8_bits(written: ModelFolder, recipe: Recipe, prepare: Prepare, count: int) -> None:
     """Write the graph of a folder anew in 8 bits, whose ranges are those of `count` training pictures."""
-    records = training_sample(recipe, count)
+    records = training_sample(recipe, count, "the ranges of 8 bits are learned")
     pictures = Pictures.of_records(records, prepare, records.origin)
     report = quantise_graph(written.graph_file, written.graph_file, pictures.batches())
     written.precision, written.quantisation = "int8", asdict(report)
@@ -54,15 +52,10 @@ def learned_reduction(
     recipe: Recipe, encode: Encode, prepare: Prepare, width: int, normalise: bool
 ) -> Reduction:
     """All directions of the features (N, `width`) that `encode` gives of training pictures."""
-    records = training_sample(recipe, PER_NUMBER * width)
-    if len(records) < width:
-        raise UserError(
-            f"{recipe.name}: --dim learns from the features of training pictures, and needs at least {width} "
-            f"of them, one for each number of a feature; there are {len(records)}"
-        )
-    batches = Pictures.of_records(records, prepare, records.origin).batches()
-    found = [encode(batch) for batch in track(batches, "features of training pictures", unit="batches")]
-    return Reduction.pca(np.concatenate(found), normalise)
+    records = training_sample(recipe, PER_NUMBER * width, "the directions of --dim are learned")
+    pictures = Pictures.of_records(records, prepare, records.origin)
+    (features,) = encoded(pictures, [encode], "features of training pictures")
+    return Reduction.pca(features, normalise)
 
 
 def trained_sizes(recipe: Recipe, key: str) -> list[int]:
@@ -98,7 +91,7 @@ def figures_of_sizes(
     whole: Reduction, size: int, trained: Sequence[int], encode: Encode, pictures: Pictures
 ) -> list[str]:
     """Lines for the model card: what a search finds with features of several sizes."""
-    features = np.concatenate([encode(batch) for batch in pictures.batches()])
+    (features,) = encoded(pictures, [encode])
     records = pictures.records()
     told = [
         f"The first {size} numbers of a feature of {whole.size}, which MatryoshkaLoss trained at "

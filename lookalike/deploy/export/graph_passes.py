@@ -7,6 +7,7 @@ back. Needs onnx, and no torch.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,16 +78,22 @@ class _Graph:
         return numpy_helper.to_array(self.constants[name]) if name in self.constants else None
 
     def replace_constant(self, name: str, value: NDArray[Any]) -> str:
-        """A constant of this name and value that nobody else takes; its name."""
+        """Give the constant `name` this value, or a copy where more than one node takes it; its name."""
         takers = sum(list(node.input).count(name) for node in self.graph.node)
-        fresh = name if takers == 1 else f"{name}_folded"
-        tensor = numpy_helper.from_array(np.ascontiguousarray(value), fresh)
-        if fresh in self.constants:
-            self.constants[fresh].CopyFrom(tensor)
-        else:
-            self.graph.initializer.append(tensor)
-            self.constants[fresh] = self.graph.initializer[-1]
-        return fresh
+        if takers > 1:
+            return self.new_constant(f"{name}_folded", value)
+        self.constants[name].CopyFrom(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
+
+    def new_constant(self, name: str, value: NDArray[Any]) -> str:
+        """A constant of this name, or of one like it that nothing has; its name."""
+        taken = self.constants.keys() | {each.name for each in self.graph.input}
+        taken |= {each for node in self.graph.node for each in node.output}
+        numbered = (f"{name}_{number}" for number in itertools.count(2))
+        free = next(each for each in itertools.chain([name], numbered) if each not in taken)
+        self.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), free))
+        self.constants[free] = self.graph.initializer[-1]
+        return free
 
     def bypass(self, node: Node, value: str) -> None:
         """Remove a node; whoever makes `value`, what it took, makes its output instead."""
@@ -178,14 +185,14 @@ def _scale(graph: _Graph, layer: Node, factor: NDArray[Any], shift: NDArray[Any]
     if weight is None or (bias is None and len(layer.input) > 2):
         return False
     wide = factor.astype(np.float64)
-    scaled = (weight * wide.reshape(-1, 1, 1, 1)).astype(weight.dtype)
+    scaled = (weight * wide.reshape(-1, *[1] * (weight.ndim - 1))).astype(weight.dtype)
     layer.input[1] = graph.replace_constant(layer.input[1], scaled)
     if bias is None and shift is None:
         return True
     moved = (0.0 if bias is None else bias * wide) + (0.0 if shift is None else shift)
     moved = np.broadcast_to(np.asarray(moved), (len(weight),)).astype(weight.dtype)
     if bias is None:
-        layer.input.append(graph.replace_constant(f"{layer.input[1]}_bias", moved))
+        layer.input.append(graph.new_constant(f"{layer.input[1]}_bias", moved))
     else:
         layer.input[2] = graph.replace_constant(layer.input[2], moved)
     return True

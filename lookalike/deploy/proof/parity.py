@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lookalike.core.errors import BrokenImage, UserError
 from lookalike.core.log import logger
+from lookalike.core.progress import track
 from lookalike.evaluation.feature_set import FeatureSet
 from lookalike.evaluation.metrics import metrics_named
 from lookalike.evaluation.scoring import score_features
@@ -133,6 +134,22 @@ class Pictures:
         return cls(f"noise, because {why}", lambda: iter([batch[:1], batch[1:]]))
 
 
+def encoded(
+    pictures: Pictures, encoders: Sequence[Encode], title: str | None = None
+) -> list[NDArray[np.float32]]:
+    """The features (N, D) that each encoder gives of the pictures, with a progress bar of that title.
+
+    Raises UserError where not one of the pictures can be read.
+    """
+    batches = pictures.batches()
+    if title is not None:
+        batches = track(batches, title, unit="batches")
+    found = [[encode(batch) for encode in encoders] for batch in batches]
+    if not found:
+        raise UserError(f"{pictures.data}: not one of these pictures could be read")
+    return [np.concatenate(parts) for parts in zip(*found, strict=True)]
+
+
 def compare(
     pictures: Pictures,
     model: Encode,
@@ -143,16 +160,9 @@ def compare(
 
     `code` makes codes of 0 and 1 of features, for a model of which only the bits are used.
     """
-    encoders = {"": model, **runtimes}
-    found: dict[str, list[NDArray[np.float32]]] = {name: [] for name in encoders}
-    for batch in pictures.batches():
-        for name, encode in encoders.items():
-            found[name].append(encode(batch))
-    if not found[""]:
-        raise UserError(f"{pictures.data}: not one of these pictures could be read")
-    features = {name: np.concatenate(parts) for name, parts in found.items()}
+    expected, *others = encoded(pictures, [model, *runtimes.values()])
+    features = dict(zip(runtimes, others, strict=True))
     records = pictures.records()
-    expected = features.pop("")
     nearest, recall = _searched(expected, records, code)
     results = []
     for name, actual in features.items():

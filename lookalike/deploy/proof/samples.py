@@ -22,22 +22,20 @@ def evaluation_sample(recipe: Recipe, count: int, seed: int = 0) -> Records:
     return records.subset(_spread(records, count, np.random.default_rng(seed)))
 
 
-def training_sample(recipe: Recipe, count: int, seed: int = 0) -> Records:
-    """At most `count` training pictures.
+def training_sample(recipe: Recipe, count: int, purpose: str, seed: int = 0) -> Records:
+    """At most `count` training pictures; errors say that the `purpose` needs them (`--dim learns`).
 
     Raises UserError where the recipe names none or they are not there.
     """
     block = recipe.data.Train if recipe.data is not None else None
     if not block or not block.get("dataset"):
-        raise UserError(
-            f"{recipe.name}: there is no DataLoader.Train, whose pictures 8 bits are calibrated on"
-        )
+        raise UserError(f"{recipe.name}: there is no DataLoader.Train, of whose pictures {purpose}")
     require_paths(recipe, ("DataLoader.Train",))
     component = Component.of(block["dataset"], "dataset")
     arguments = {key: value for key, value in component.arguments.items() if key not in OF_THE_DATASET}
     records = read_records(component.with_arguments(arguments))
     if records.boxes is not None:
-        raise component.place.error("8 bits are calibrated on whole pictures, not on parts of them")
+        raise component.place.error(f"{purpose} of whole pictures, not of parts of them")
     return records.subset(_spread(records, count, np.random.default_rng(seed)))
 
 

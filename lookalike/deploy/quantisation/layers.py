@@ -28,7 +28,6 @@ QUANTISED = (
 def prepared(graph: Path, folder: Path) -> Any:
     """The graph as an onnx.ModelProto: constants and batch norms folded, shapes inferred, every node named.
 
-    A mean over all places becomes a GlobalAveragePool, which onnxruntime computes on 8-bit values.
     onnxruntime folds; its half-way graph is written into `folder`.
     """
     import onnx
@@ -40,7 +39,6 @@ def prepared(graph: Path, folder: Path) -> Any:
     options.log_severity_level = 3
     onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
     model = onnx.shape_inference.infer_shapes(onnx.load(folder / "folded.onnx"))
-    _pool_where_means_are(model)
     read = {name for node in model.graph.node for name in node.input}
     unread = [each for each in model.graph.initializer if each.name not in read]
     for each in unread:
@@ -130,18 +128,3 @@ def shapes_of(model: Any) -> dict[str, tuple[int, ...]]:
         each.name: tuple(size.dim_value or 1 for size in each.type.tensor_type.shape.dim) for each in known
     }
     return found | {each.name: tuple(each.dims) for each in model.graph.initializer}
-
-
-def _pool_where_means_are(model: Any) -> None:
-    from onnx import helper, numpy_helper
-
-    constants = {each.name: each for each in model.graph.initializer}
-    shapes = shapes_of(model)
-    for node in model.graph.node:
-        if node.op_type != "ReduceMean" or len(node.input) < 2 or node.input[1] not in constants:
-            continue
-        axes = numpy_helper.to_array(constants[node.input[1]]).tolist()
-        kept = all(each.i for each in node.attribute if each.name == "keepdims")
-        if kept and len(shapes.get(node.input[0], ())) == 4 and sorted(axis % 4 for axis in axes) == [2, 3]:
-            name = node.name or f"{node.output[0]}_pool"
-            node.CopyFrom(helper.make_node("GlobalAveragePool", node.input[:1], node.output, name=name))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from lookalike.core.errors import UserError, missing_extra
 from lookalike.core.files import atomic_file
 from lookalike.core.log import logger
+from lookalike.deploy.proof.parity import angles
 from lookalike.deploy.quantisation.bias import correct_biases, mean_inputs
 from lookalike.deploy.quantisation.graph import WeightBits, quantised
 from lookalike.deploy.quantisation.layers import prepared, prologue, tail, with_weights
@@ -25,9 +26,7 @@ from lookalike.deploy.quantisation.search import layers_to_keep
 Pictures = NDArray[Any]
 
 ANGLE = 0.02
-"""Mean of 1 - cosine to the float features that is allowed where nothing else judges a graph."""
-POINT = 0.01
-"""How much less than the float graph a judge may give: one point of recall."""
+"""Mean of 1 - cosine to the float features that is allowed unless another is asked for."""
 HELD_OUT = 4
 """One picture in so many is not calibrated on, but shows what 8 bits cost."""
 GROUP = 32
@@ -53,9 +52,6 @@ class QuantisationReport:
     mean_angle: float
     """Mean of 1 - cosine between the features of both graphs, on pictures that no range was measured on."""
     largest_angle: float
-    score: float | None
-    """What the judge gave the int8 graph, None without one."""
-    float_score: float | None
     seconds: float
 
     def lines(self) -> list[str]:
@@ -66,8 +62,6 @@ class QuantisationReport:
             f"calibrated on {self.pictures} pictures; 1 - cosine to the float features on others: "
             f"mean {self.mean_angle:.2g}, largest {self.largest_angle:.2g}",
         ]
-        if self.score is not None and self.float_score is not None:
-            told.append(f"score {self.score:.4f}, of the float graph {self.float_score:.4f}")
         told += [f"`{name}` stays in float: {gain:+.2g}" for name, gain in self.kept_float.items()]
         return told
 
@@ -77,8 +71,7 @@ def quantise_graph(
     out: Path,
     batches: Iterable[Pictures],
     *,
-    judge: Callable[[Path], float] | None = None,
-    tolerance: float | None = None,
+    tolerance: float = ANGLE,
     weight_bits: WeightBits = 7,
     search_seconds: float = 120.0,
 ) -> QuantisationReport:
@@ -87,11 +80,8 @@ def quantise_graph(
     graph: a file that `export` wrote. out: where the int8 graph goes; only a whole one is put there.
     batches: training pictures as the graph takes them, a few hundred. One in four is not calibrated on; on
     those the features of both graphs are compared.
-    judge: gives the file of a graph a figure of which more is better, such as recall@1 on validation
-    pictures. The int8 graph may lose `tolerance` of it (by default one point); without a judge that is the
-    mean of 1 - cosine (by default 0.02).
-    Where it loses more, the layers that hurt most stay in float, as few as are enough. `search_seconds`
-    bounds how long their costs are measured.
+    tolerance: how large the mean of 1 - cosine may be between them. Where it is larger, the layers that hurt
+    most stay in float, as few as are enough. `search_seconds` bounds how long their costs are measured.
 
     Raises UserError where there are too few pictures, where `onnx` is missing, and where no layer with
     weights could be made int8 within the tolerance.
@@ -102,7 +92,6 @@ def quantise_graph(
         raise missing_extra("onnx", "train", "quantising to int8") from error
     started = time.monotonic()
     calibration, held_out = _divided(batches)
-    allowed = tolerance if tolerance is not None else ANGLE if judge is None else POINT
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model = prepared(graph, folder)
@@ -119,32 +108,27 @@ def quantise_graph(
             correct_biases(whole, model, means)
             return whole
 
-        def angles(kind: Kind, kept: Sequence[str], count: int | None = None) -> NDArray[np.float64]:
-            return _angles(_features(made(kind, kept), held_out[:count]), expected[:count])
+        def loss(kind: Kind, kept: Sequence[str], count: int | None = None) -> float:
+            return float(angles(_features(made(kind, kept), held_out[:count]), expected[:count]).mean())
 
         kinds: tuple[Kind, ...] = ("mean", "extreme")
-        kind = min(kinds, key=lambda each: float(angles(each, ()).mean()))
-        float_score = judge(graph) if judge is not None else None
-
-        def loss(kept: Sequence[str]) -> float:
-            if judge is None or float_score is None:
-                return float(angles(kind, kept).mean())
-            candidate = folder / "candidate.onnx"
-            candidate.write_bytes(made(kind, kept).SerializeToString())
-            return float_score - judge(candidate)
-
+        kind = min(kinds, key=lambda each: loss(each, ()))
         found = layers_to_keep(
-            layers, loss, lambda kept: float(angles(kind, kept, QUICK).mean()), allowed, search_seconds
+            layers,
+            lambda kept: loss(kind, kept),
+            lambda kept: loss(kind, kept, QUICK),
+            tolerance,
+            search_seconds,
         )
         if len(found.kept_float) == len(layers):
             raise UserError(
-                f"{graph}: no layer can be computed in 8 bits at a loss of at most {allowed:g}; "
+                f"{graph}: no layer can be computed in 8 bits at a loss of at most {tolerance:g}; "
                 "train with Slim.quant, or allow more"
             )
         result = made(kind, list(found.kept_float))
         with atomic_file(out) as file:
             file.write(result.SerializeToString())
-        final = _angles(_features(result, held_out), expected)
+        final = angles(_features(result, held_out), expected)
     report = QuantisationReport(
         int8_layers=len(layers) - len(found.kept_float),
         kept_float=found.kept_float,
@@ -154,8 +138,6 @@ def quantise_graph(
         pictures=sum(map(len, calibration)),
         mean_angle=float(final.mean()),
         largest_angle=float(final.max()),
-        score=None if float_score is None else float_score - found.loss,
-        float_score=float_score,
         seconds=time.monotonic() - started,
     )
     logger.info("int8: " + "; ".join(report.lines()))
@@ -177,10 +159,3 @@ def _features(model: Any, pictures: Pictures) -> NDArray[np.float32]:
     session = open_graph(model)
     starts = range(0, len(pictures), GROUP)
     return np.concatenate([run(session, pictures[at : at + GROUP])[0] for at in starts])
-
-
-def _angles(found: NDArray[np.float32], expected: NDArray[np.float32]) -> NDArray[np.float64]:
-    """1 - cosine of each row."""
-    one, other = found.astype(np.float64), expected.astype(np.float64)
-    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
-    return 1.0 - (one * other).sum(axis=1) / np.maximum(lengths, 1e-12)

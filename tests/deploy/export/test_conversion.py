@@ -24,7 +24,7 @@ def test_a_graph_in_8_bits_says_what_it_costs(
     pictures: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[np.ndarray] = []
-    report = QuantisationReport(30, {"conv_1": 0.01}, 2, "mean", 7, 18, 0.012, 0.03, None, None, 1.0)
+    report = QuantisationReport(30, {"conv_1": 0.01}, 2, "mean", 7, 18, 0.012, 0.03, 1.0)
 
     def rounded(graph: Path, out: Path, batches: Iterable[np.ndarray]) -> QuantisationReport:
         """What the real one does to a network that saw so few batches is nothing to test an export with."""

@@ -79,6 +79,32 @@ def test_a_norm_behind_a_convolution_without_bias_becomes_its_bias() -> None:
     check(graph(nodes, {"w": random(6, 4, 1, 1), **norm}, ["batch", 4, 5, 5]), (2, 4, 5, 5), ["Conv"])
 
 
+def test_a_norm_behind_a_convolution_of_one_dimension_becomes_part_of_it() -> None:
+    norm = {name: random(6) for name in ("scale", "shift", "mean", "variance")}
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"]),
+        helper.make_node("BatchNormalization", ["c", *norm], ["n"]),
+    ]
+    check(graph(nodes, {"w": random(6, 4, 3), **norm}, ["batch", 4, 9]), (2, 4, 9), ["Conv"])
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_convolutions_that_share_weights_are_each_folded_with_their_own_norm(bias: bool) -> None:
+    nodes, constants = [], {"w": random(2, 4, 1, 1), "w_folded": random(2), "w_folded_bias": random(2)}
+    if bias:
+        constants["b"] = random(2)
+    for place in range(3):
+        norm = [f"{name} {place}" for name in ("scale", "shift", "mean", "variance")]
+        constants |= {name: random(2) * (place + 1) for name in norm}
+        nodes += [
+            helper.make_node("Conv", ["x", "w", *(["b"] if bias else [])], [f"c{place}"]),
+            helper.make_node("BatchNormalization", [f"c{place}", *norm], [f"n{place}"]),
+        ]
+    nodes.append(helper.make_node("Concat", ["n0", "n1", "n2"], ["all"], axis=1))
+    model = graph(nodes, constants, ["batch", 4, 5, 5])
+    check(model, (2, 4, 5, 5), ["Conv", "Conv", "Conv", "Concat"])
+
+
 def test_weights_that_two_layers_share_are_not_changed_for_the_other() -> None:
     nodes = [
         helper.make_node("Conv", ["x", "w"], ["c"]),

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from lookalike import ModelFolder
-from lookalike.core.errors import UserError
+from lookalike.core.errors import BrokenImage, UserError
+from lookalike.deploy.export.conversion import figures_of_sizes, learned_reduction, to_8_bits
+from lookalike.deploy.export.reduced import Reduction
 from lookalike.deploy.parity_table import table
-from lookalike.deploy.proof.parity import LIMITS, Pictures, compare
+from lookalike.deploy.proof.parity import LIMITS, Pictures, compare, encoded
 from lookalike.deploy.proof.samples import evaluation_sample
 from lookalike.images import Records
 from lookalike.recipe import Recipe
@@ -69,6 +71,35 @@ def test_cameras_and_lone_classes() -> None:
     noise = Pictures.of_noise(np.float32([[0], [1], [2]]), "there is no list")
     found = compare(noise, given(FEATURES), {"x": given(FEATURES)})
     assert (found.recall1, found.pictures, found.data) == (None, 3, "noise, because there is no list")
+
+
+def test_pictures_that_are_all_broken_are_one_sentence() -> None:
+    def prepare(path: str) -> np.ndarray:
+        raise BrokenImage(path, "it ends too early")
+
+    records = Records(["0.png", "1.png"], np.zeros(2, np.int64))
+    broken = Pictures.of_records(records, prepare, "two pictures")
+    never = given(FEATURES)
+    for embed in (
+        lambda: compare(broken, never, {}),
+        lambda: encoded(broken, [never]),
+        lambda: figures_of_sizes(Reduction.prefix(3, True), 2, [], never, broken),
+    ):
+        with pytest.raises(UserError, match=r"^two pictures: not one of these pictures could be read$"):
+            embed()
+
+
+@pytest.mark.parametrize(
+    "purpose", ["the ranges of 8 bits are learned", "the directions of --dim are learned"]
+)
+def test_what_training_pictures_are_for_is_told(pictures: Path, tmp_path: Path, purpose: str) -> None:
+    values = recipe_values(pictures, tmp_path)
+    del values["DataLoader"]["Train"]
+    recipe = Recipe.from_dict(values)
+    with pytest.raises(UserError, match=f"there is no DataLoader.Train, of whose pictures {purpose}$"):
+        to_8_bits(None, recipe, None, 8) if "8 bits" in purpose else learned_reduction(
+            recipe, None, None, 8, True
+        )
 
 
 def test_a_sample_has_pairs_of_as_many_classes_as_it_can(pictures: Path, tmp_path: Path) -> None:

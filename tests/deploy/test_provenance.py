@@ -1,0 +1,36 @@
+"""What a checkpoint says of its training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lookalike import Recipe
+from lookalike.core.errors import UserError
+from lookalike.deploy.provenance import Provenance
+from tests.tiny import recipe_values
+
+
+def of(content: str, pictures: Path, weights: Path) -> Provenance:
+    (weights / "state").mkdir()
+    (weights / "state" / "training.json").write_text(content, "utf-8")
+    return Provenance.of(Recipe.from_dict(recipe_values(pictures, weights)), str(weights))
+
+
+def test_the_figures_are_those_of_the_epoch_that_it_holds(pictures: Path, tmp_path: Path) -> None:
+    history = [{"epoch": epoch, "eval": {"recall1": epoch / 10}} for epoch in (1, 2)]
+    found = of(json.dumps({"history": history}), pictures, tmp_path)
+    assert (found.metrics, found.made_from["epochs"]) == ({"recall1": 0.2}, 2)
+
+
+def test_a_checkpoint_before_its_first_epoch_has_none(pictures: Path, tmp_path: Path) -> None:
+    assert of('{"history": []}', pictures, tmp_path).metrics == {}
+
+
+@pytest.mark.parametrize("content", ['{"history": [', "{}", "[]", '{"history": 3}', '{"history": ["a"]}'])
+def test_a_damaged_one_is_one_sentence(content: str, pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"training\.json, which says .* is damaged") as told:
+        of(content, pictures, tmp_path)
+    assert len(str(told.value).splitlines()) == 1
