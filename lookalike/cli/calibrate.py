@@ -68,6 +68,8 @@ def calibrate(
             "name pictures or folders after the model folder, or a list with --list"
             + (", not both" if images else "")
         )
+    if root is not None and not (list_file or gallery_list):
+        raise UserError("--root is the folder that the paths of --list start from: name a list too")
     model = Embedder(folder)
     model.verify()
     query = _features(

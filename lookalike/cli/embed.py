@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -52,9 +53,13 @@ def embed(
         ),
     ] = None,
     shard_size: Annotated[
-        int,
-        typer.Option("--shard-size", min=1, help="Pictures in a file of --out; what is finished is kept."),
-    ] = 10_000,
+        int | None,
+        typer.Option(
+            "--shard-size",
+            min=1,
+            help="Pictures in a file of --out (default: 10,000); what is finished is kept.",
+        ),
+    ] = None,
     list_file: Annotated[
         str | None, typer.Option("--list", help="List file: path label [camera] a line, or a .csv.")
     ] = None,
@@ -72,7 +77,8 @@ def embed(
     label_column: Annotated[
         str | None,
         typer.Option(
-            "--label-column", help="Their column with the labels, or key in the .json of .tar files (label)."
+            "--label-column",
+            help="Their column with the labels ('': none), or key in the .json of .tar files (label).",
         ),
     ] = None,
     engine: Annotated[
@@ -112,7 +118,7 @@ def embed(
     json: Json = False,
 ) -> None:
     from lookalike.deploy.batch.ray_engine import check_ray, compute_with_ray
-    from lookalike.deploy.batch.run import embed_pictures, extract_to
+    from lookalike.deploy.batch.run import SHARD_SIZE, embed_pictures, extract_to
     from lookalike.deploy.batch.survey import survey
 
     start_console()
@@ -120,11 +126,22 @@ def embed(
         check_kind(out)
     elif process.world_size() > 1 or engine == "ray":
         raise UserError("several processes write what they find to files: name one with --out")
+    _refuse_where("without --list, whose paths start there", list_file is None, {"--root": root is not None})
+    _refuse_where("without -c, whose recipe it changes", config is None, {"-o": bool(override)})
+    _refuse_where("without --out", not out, {"--shard-size": shard_size is not None})
+    _refuse_where(
+        "with --engine ray, whose workers compute a model folder with onnxruntime, a thread each",
+        engine == "ray",
+        {
+            "--backend": backend not in (None, "onnx"), "--device": device != "cpu", "--compile": compile,
+            "--precision": precision != "fp32", "--workers": workers is not None,
+        },
+    )  # fmt: skip
     # onnxruntime computes a batch in each worker, which leaves no core waiting; `auto` might change in the
     # middle of the work, and the last bits with it
-    backend = backend or ("onnx" if device == "cpu" else "auto")
-    runtime: dict[str, Any] = {"backend": backend, "device": device}
-    if backend == "onnx" and device == "cpu":
+    chosen = backend or ("onnx" if device == "cpu" else "auto")
+    runtime: dict[str, Any] = {"backend": chosen, "device": device}
+    if chosen == "onnx" and device == "cpu":
         runtime["threads"] = 1
     if precision != "fp32" or compile:
         runtime |= {"precision": precision, "compile": compile}
@@ -139,6 +156,11 @@ def embed(
         model = open_model(inputs.pop(0), layer, **runtime)
     else:
         raise UserError("name a model folder and pictures: lookalike embed inference a.jpg b.jpg")
+    _refuse_where(
+        "with a checkpoint, which PyTorch runs",
+        model.folder is None,
+        {"--backend": backend not in (None, "torch")},
+    )
     found = survey(_sources(inputs, list_file, root, folder_labels, image_column, label_column))
     batch_size = batch_size or 32
     if out:
@@ -146,7 +168,7 @@ def embed(
             out,
             model,
             found,
-            shard_size=shard_size,
+            shard_size=shard_size or SHARD_SIZE,
             batch_size=batch_size,
             workers=workers,
             engine=compute_with_ray if engine == "ray" else None,
@@ -166,6 +188,12 @@ def embed(
         print(f"{Path(path).name}: {shown}")
 
 
+def _refuse_where(reason: str, holds: bool, given: Mapping[str, bool]) -> None:
+    """Refuse options that have no meaning where something holds, rather than leave them unheard."""
+    if holds and (told := [name for name, is_given in given.items() if is_given]):
+        raise UserError(f"{told[0]} has no meaning {reason}")
+
+
 def _sources(
     inputs: list[str],
     list_file: str | None,
@@ -175,14 +203,26 @@ def _sources(
     label_column: str | None,
 ) -> list[Source]:
     """What the words and options of the command line name."""
+    from lookalike.deploy.batch.parquet_source import ParquetFile
     from lookalike.deploy.batch.sources import ListFile, open_sources
+    from lookalike.deploy.batch.tar_source import TarFile
 
+    sources: list[Source] = []
     if list_file is None:
         if not inputs:
             raise UserError("name at least one picture, folder or pattern, or a list with --list")
-        return open_sources(
+        sources = open_sources(
             inputs, folder_labels=folder_labels, image_column=image_column, label_column=label_column
         )
+    tables = [each for each in sources if isinstance(each, ParquetFile)]
+    _refuse_where("without a .parquet file", not tables, {"--image-column": image_column is not None})
+    _refuse_where(
+        "without a .parquet or .tar file",
+        not tables and not any(isinstance(each, TarFile) for each in sources),
+        {"--label-column": label_column is not None},
+    )
+    if list_file is None:
+        return sources
     if inputs:
         raise UserError("give either pictures or --list, not both")
     if folder_labels:
@@ -233,6 +273,16 @@ def _without_prefix(named: str) -> str:
     return str(path.parent) if is_prefix and (path.parent / MANIFEST).is_file() else named
 
 
+def _preprocesses_itself(config: str, folder: str, model: Embedder) -> str:
+    told = f"{config}: RecPreProcess differs from the preprocessing of {folder}"
+    if model.folder is not None and model.folder.input == "float32_nchw":
+        return f"{told}, whose part this backend computes on the GPU: use --backend onnx"
+    return (
+        f"{told}, which is a part of its graph, so that no other can be used: leave RecPreProcess away, or "
+        "export the model with it"
+    )
+
+
 def _configured(
     config: str, overrides: list[str], layer: list[str], runtime: dict[str, Any]
 ) -> tuple[Any, list[str], int | None]:
@@ -259,11 +309,13 @@ def _configured(
     operations = (recipe.rec_pre_process or Section()).get("transform_ops")
     if operations and folder is not None:
         preprocess = Preprocess(operations, reference_behaviour=recipe.global_.reference_behaviour)
-        if preprocess.to_json() != model.preprocess.to_json():
+        if preprocess != model.preprocess:
+            if model.geometry is not None:
+                raise UserError(_preprocesses_itself(config, folder, model))
             logger.warning(
                 f"{config}: RecPreProcess differs from the preprocessing of {folder}; the recipe's is used"
             )
-        model.preprocess = preprocess
+            model.preprocess = preprocess
     post = recipe.rec_post_process or Section()
     if post.get("Binarize") is not None and not layer:
         model.binarize = post["Binarize"].get("method", "round")

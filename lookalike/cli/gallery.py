@@ -85,6 +85,8 @@ def _pictures(
 ) -> Pictures:
     if list_file and images:
         raise UserError("give either pictures or --list, not both")
+    if root is not None and not list_file:
+        raise UserError("--root is the folder that the paths of --list start from: name a list too")
     pictures = listed_pictures(list_file, root) if list_file else Pictures(find_pictures(images or []))
     if label is not None:
         pictures.labels = [label] * len(pictures.paths)

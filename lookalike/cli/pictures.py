@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lookalike.core.errors import UserError
+from lookalike.core.files import check_text
 from lookalike.images import IMAGE_SUFFIXES
 from lookalike.images.list_files import read_named_list
 
@@ -29,9 +30,7 @@ def find_pictures(names: list[str]) -> list[str]:
     for name in names:
         path = Path(name)
         if path.is_dir():
-            inside = sorted(
-                str(p) for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()
-            )
+            inside = sorted(str(p) for p in path.rglob("*") if _is_picture(p))
             if not inside:
                 known = ", ".join(sorted(IMAGE_SUFFIXES))
                 raise UserError(f"{name}: there is no picture in this folder (looked for {known})")
@@ -45,7 +44,15 @@ def find_pictures(names: list[str]) -> list[str]:
             found += matches
         else:
             raise UserError(f"{name}: there is no such file or folder")
+    for path_found in found:
+        check_text(path_found)
     return found
+
+
+def _is_picture(path: Path) -> bool:
+    """A link that leads nowhere is one, which whoever reads it says to be broken."""
+    named = path.suffix.lower() in IMAGE_SUFFIXES
+    return named and (path.is_file() or (path.is_symlink() and not path.exists()))
 
 
 def listed_pictures(file: str, root: str | None) -> Pictures:

@@ -71,6 +71,8 @@ def sets_of_lists(
     """The sets of one or two list files, or of folders with a folder for each class, embedded with a model
     folder; `views`: each vector is the mean over several views of its picture.
     """
+    if root is not None and all(Path(name).is_dir() for name in (query, gallery or query)):
+        raise UserError("--root is the folder that the paths of lists start from: name a list too")
     opened = open_model(model, named_by="--model")
     chosen = [_of_list(name, root) for name in (query, gallery) if name is not None]
     # of both at once, or 007 might become 7 in the one and stay what it is in the other

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from lookalike.core.errors import UserError
+
 _LEFTOVER_AFTER = 24 * 3600.0
 """Seconds after which a half-written file is taken for that of a killed process."""
 
@@ -114,6 +116,17 @@ def recover_folder(path: str | Path) -> None:
             shutil.rmtree(old, ignore_errors=True)
         else:
             os.replace(old, path)
+
+
+def check_text(name: str) -> None:
+    """Raise UserError for a name of a file that no table, page or JSON can hold: one that is not UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"{os.fsencode(name)!r} is no UTF-8, so no table can hold this name: rename the file ('convmv' "
+            "renames many at once)"
+        ) from None
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import sys
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +16,7 @@ import yaml
 
 from lookalike import Embedder
 from lookalike.core.log import forget_warnings
+from lookalike.deploy.graph_input import InputKind
 from lookalike.images.feature_table import numbers_or_text
 from tests.cli.conftest import Command
 
@@ -360,3 +365,121 @@ def test_several_processes_need_a_file(
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert "name one with --out" in command("embed", model, some[0]).sentence()
+
+
+def test_another_preprocessing_is_refused_where_the_graph_has_its_own(
+    command: Command, model: Path, some: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operations = [
+        {"ResizeImage": {"size": [40, 40]}},
+        {"CropImage": {"size": [32, 32]}},
+        {"NormalizeImage": {"scale": "1/255", "mean": [0.5] * 3, "std": [0.5] * 3, "order": "hwc"}},
+    ]
+    values = {
+        "Global": {"infer_imgs": str(some[0]), "rec_inference_model_dir": str(model)},
+        "RecPreProcess": {"transform_ops": operations},
+    }
+    file = tmp_path / "deploy.yaml"
+    file.write_text(yaml.safe_dump(values), encoding="utf-8")
+    other = command("embed", "-c", file, "--json")
+    assert "the recipe's is used" in other.err
+    vector = other.json()["vectors"][0]["vector"]
+    assert not np.allclose(vector, Embedder(model).encode(some[0])[0], atol=1e-3)
+
+    def on_pixels(self: Embedder, taken: InputKind, *words: Any, **options: Any) -> None:
+        opened(self, *words, **options)
+        self.geometry = self.preprocess.split().pixels
+        assert self.folder is not None
+        self.folder.input = taken
+
+    opened = Embedder.__init__
+    kinds: list[tuple[InputKind, str]] = [
+        ("uint8_nhwc", "is a part of its graph, so that no other can be used: leave RecPreProcess away"),
+        ("uint8_nhwc_any_size", "is a part of its graph, so that no other can be used"),
+        ("float32_nchw", "whose part this backend computes on the GPU: use --backend onnx"),
+    ]
+    for taken, told in kinds:
+
+        def of_kind(self: Embedder, *words: Any, taken: InputKind = taken, **options: Any) -> None:
+            on_pixels(self, taken, *words, **options)
+
+        monkeypatch.setattr(Embedder, "__init__", of_kind)
+        sentence = command("embed", "-c", file).sentence()
+        assert sentence.startswith(f"{file}: RecPreProcess differs from the preprocessing of {model}, ")
+        assert told in sentence
+    values["RecPreProcess"] = {"transform_ops": Embedder(model).preprocess.to_json()[1:]}
+    file.write_text(yaml.safe_dump(values), encoding="utf-8")
+    monkeypatch.undo()
+    same = command("embed", "-c", file, "--json")
+    assert "differs" not in same.err
+    np.testing.assert_allclose(
+        same.json()["vectors"][0]["vector"], Embedder(model).encode(some[0])[0], atol=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("{model}", "{picture}", "--root", "."), "--root has no meaning without --list"),
+        (("{model}", "{picture}", "-o", "Global.batch_size=2"), "-o has no meaning without -c"),
+        (("{model}", "{picture}", "--shard-size", "5"), "--shard-size has no meaning without --out"),
+        (("{model}", "{picture}", "--image-column", "x"), "--image-column has no meaning without a .parquet"),
+        (("{model}", "{picture}", "--label-column", "x"), "--label-column has no meaning without a .parquet"),
+        (("{model}", "--list", "l.txt", "--label-column", "x"), "--label-column has no meaning without a"),
+        (("{model}", "{folder}/a.tar", "--image-column", "x"), "--image-column has no meaning without a"),
+        (("{checkpoint}", "{picture}", "--backend", "onnx"), "--backend has no meaning with a checkpoint"),
+        (
+            ("{model}", "{picture}", "--engine", "ray", "--backend", "auto"),
+            "--backend has no meaning with --en",
+        ),
+        (
+            ("{model}", "{picture}", "--engine", "ray", "--device", "cuda"),
+            "--device has no meaning with --engin",
+        ),
+        (
+            ("{model}", "{picture}", "--engine", "ray", "--precision", "bf16"),
+            "--precision has no meaning with",
+        ),
+        (
+            ("{model}", "{picture}", "--engine", "ray", "--compile"),
+            "--compile has no meaning with --engine ray",
+        ),
+        (
+            ("{model}", "{picture}", "--engine", "ray", "--workers", "2"),
+            "--workers has no meaning with --engine",
+        ),
+    ],
+)
+def test_options_without_a_meaning_are_refused(
+    command: Command, model: Path, checkpoint: Path, some: list[Path], tmp_path: Path, words: tuple[str, ...],
+    told: str,
+) -> None:  # fmt: skip
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        archive.add(some[0], "0.png")
+    named = {"model": model, "checkpoint": checkpoint, "picture": some[0], "folder": tmp_path}
+    given = [word.format(**named) for word in words]
+    if "ray" in words:
+        given += ["--out", str(tmp_path / "v.npz")]
+    assert told in command("embed", *given).sentence()
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file systems hold UTF-8 names only")
+@pytest.mark.parametrize("words", [("--json",), ("--out", "v.parquet"), ("--out", "v.npz")])
+def test_a_name_that_is_not_utf_8_is_refused_before_the_work(
+    command: Command, model: Path, some: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+) -> None:  # fmt: skip
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    shutil.copy(some[0], os.fsencode(folder) + b"/caf\xe9.png")
+
+    def embeds(*_: object, **__: object) -> None:
+        raise AssertionError("names are looked at before anything is embedded")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Embedder, "stream", embeds)
+    sentence = command("embed", model, folder, *words).sentence()
+    assert r"photos/caf\xe9.png' is no UTF-8, so no table can hold this name" in sentence
+    query = ("--model", model, "--query", folder)
+    assert "is no UTF-8" in command("eval", *query, "--csv", "q.csv").sentence()
+    assert "is no UTF-8" in command("eval", *query, "--report", "r.html").sentence()

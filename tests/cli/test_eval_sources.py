@@ -321,6 +321,7 @@ def test_vectors_are_kept_for_the_next_time(
         (("--features", "gone.npz"), "gone.npz: there is no such file"),
         (("--features", "v.npz", "--metrics", "recal@1"), "unknown metric 'recal@1'"),
         (("--features", "v.npz", "--root", "."), "name a list too"),
+        (("--model", "m", "--query", ".", "--root", "."), "name a list too"),
         (("--features", "v.npz", "--csv", "."), "--csv . is a folder"),
         (("--features", "v.npz", "--csv", "v.npz/x.csv"), "--csv v.npz/x.csv cannot be written: "),
         (

@@ -30,9 +30,10 @@ class ParquetRow(Picture):
     path: str | None = None
 
     def read(self) -> str | bytes:
-        if self.data is None and self.path is None:
+        found = self.data or self.path
+        if not found:
             raise BrokenImage(self.name, "there is no picture in this row")
-        return self.path if self.data is None else self.data  # type: ignore[return-value]
+        return found
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class ParquetFile:
     """The pictures of one Parquet file, a row each.
 
     image_column: `image` where None. label_column: `label` or `labels` where None, and then it may be
-    missing.
+    missing; where it is empty, no column holds labels.
     """
 
     path: str
@@ -126,20 +127,23 @@ class ParquetFile:
             raise UserError(
                 f"{self.path}: '{image}' must hold the bytes of picture files, or {{bytes, path}}, got {kind}"
             )
-        if self.label_column is None:
-            usable = (
-                name for name in LABEL_COLUMNS if name in schema.names and _is_label(schema.field(name).type)
-            )
-            return image, next(usable, None)
-        if self.label_column not in schema.names:
+        label = self.label_column
+        if label is None:
+            label = next((name for name in LABEL_COLUMNS if name in schema.names), None)
+        if not label:
+            return image, None
+        if label not in schema.names:
             raise UserError(
-                f"{self.path} has no column '{self.label_column}'"
-                f"{did_you_mean(self.label_column, schema.names)} (it has: {', '.join(schema.names)})"
+                f"{self.path} has no column '{label}'{did_you_mean(label, schema.names)} (it has: "
+                f"{', '.join(schema.names)})"
             )
-        kind = schema.field(self.label_column).type
+        kind = schema.field(label).type
         if not _is_label(kind):
-            raise UserError(f"{self.path}: '{self.label_column}' must hold whole numbers or text, got {kind}")
-        return image, self.label_column
+            raise UserError(
+                f"{self.path}: '{label}' must hold whole numbers or text to be labels, got {kind}; "
+                "--label-column names another column, and --label-column '' none"
+            )
+        return image, label
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[Any]:
@@ -173,4 +177,6 @@ def _is_label(kind: Any) -> bool:
 
     if types.is_dictionary(kind):
         kind = kind.value_type
-    return bool(types.is_integer(kind) or types.is_string(kind) or types.is_large_string(kind))
+    if types.is_integer(kind) or types.is_string(kind) or types.is_large_string(kind):
+        return True
+    return hasattr(types, "is_string_view") and bool(types.is_string_view(kind))

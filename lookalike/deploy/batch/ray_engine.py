@@ -18,6 +18,7 @@ import numpy as np
 from lookalike.core.errors import UserError, missing_extra
 from lookalike.core.log import logger
 from lookalike.deploy.batch.chunk import Chunk
+from lookalike.deploy.batch.run import computed_in
 from lookalike.deploy.batch.shards import Shards
 from lookalike.deploy.batch.survey import Survey
 from lookalike.deploy.embedder import Embedder
@@ -55,9 +56,13 @@ def compute_with_ray(
     """Compute and write shards on the cluster that `ray.init` finds (`RAY_ADDRESS`), else on this machine.
 
     Yields once for each picture that is done. Raises UserError where Ray is not installed, and for a model
-    that is no model folder or does not use it as it is.
+    that is no model folder, does not use it as it is, or computes in half precision.
     """
     check_ray()
+    if (precision := computed_in(model)) != "fp32":
+        raise UserError(
+            f"--engine ray computes with onnxruntime, and this model is to compute in {precision}"
+        )
     folder = model.folder
     if folder is None or model.preprocess != folder.preprocessing() or model.binarize != folder.binarize:
         raise UserError(

@@ -74,15 +74,16 @@ def extract_to(
     processes (`torchrun`) each computes every n-th shard. engine: computes them in the place of this process.
 
     Raises UserError where `out` cannot be written or holds something else, where no picture could be read,
-    and where an engine is given for one shard, and LookalikeError where the disk is full; finished shards stay in either case.
+    and where an engine is given for one shard, and LookalikeError where the disk is full; finished shards
+    stay in either case.
     """
     check_kind(out)
     model.verify()  # its fingerprint says to whom shards belong
     if found.total <= shard_size:
         if engine is not None:
             raise UserError(
-                f"{found.total} pictures are one shard, and an engine computes several at once: leave --engine "
-                "away, or give a smaller --shard-size"
+                f"{found.total} pictures are one shard, and an engine computes several at once: leave "
+                "--engine away, or give a smaller --shard-size"
             )
         return _one_file(Path(out), model, found, batch_size, workers)
     shards = Shards(out, found.total, shard_size, _facts(model, found))

@@ -46,7 +46,8 @@ class NamedFile(_Files):
 class Folder(_Files):
     """The pictures in a folder and below, known by their suffix, sorted by path.
 
-    One folder at a time is held in memory. Links to files are followed, links to folders are not.
+    One folder at a time is held in memory. Links to files are followed, and those that lead nowhere are
+    broken pictures; links to folders are not followed.
     """
 
     path: str
@@ -136,6 +137,8 @@ def _walk(folder: str) -> Iterator[str]:
     for _, is_folder, entry in sorted(inside, key=lambda each: each[0]):
         if is_folder:
             yield from _walk(entry.path)
+        elif entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110 (a str already)
+            yield entry.path  # whoever reads it says that it leads nowhere
         elif entry.is_file():
             yield entry.path
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lookalike.core.errors import UserError
+from lookalike.core.files import check_text
 from lookalike.core.progress import track
 from lookalike.deploy.batch.source import Picture, Source
 
@@ -50,16 +51,21 @@ class Survey:
 
 
 def survey(sources: Sequence[Source]) -> Survey:
-    """Walk through the listings of all sources. What it keeps of them grows with the classes only.
+    """Walk through the listings of all sources.
 
-    Raises UserError where a listing does, and where only some of the sources say labels or cameras.
+    What it keeps of them grows with the classes; while it walks through a tar file, the keys of that one are
+    in memory too (about 130 bytes each), as they are when its pictures are read.
+
+    Raises UserError where a listing does, for a name that is not UTF-8, and where only some of the sources
+    say labels or cameras.
     """
     digest = hashlib.sha256()
     counts: list[int] = []
     labels = _Labels()
     with_camera = 0
     for picture in track(_listed(sources, counts, digest), "list", unit="pictures"):
-        digest.update(repr((picture.name, picture.label, picture.camera)).encode(errors="surrogateescape"))
+        check_text(picture.name)
+        digest.update(repr((picture.name, picture.label, picture.camera)).encode())
         labels.add(picture.label)
         with_camera += picture.camera is not None
     total = sum(counts)

@@ -49,6 +49,16 @@ class TarMember(Picture):
         return data
 
 
+@dataclass(frozen=True, slots=True)
+class TarLink(Picture):
+    """A member that is a link and has the name of a picture."""
+
+    target: str = ""
+
+    def read(self) -> bytes:
+        raise BrokenImage(self.name, _link_told(self.target))
+
+
 @dataclass
 class _Sample:
     """The members of one key."""
@@ -86,7 +96,10 @@ class TarFile:
                             f"{'one' if labelled else 'none'}: in a tar file every one has a label, or none"
                         )
                     labelled = label is not None
-                    yield TarMember(name, label, None, self.path, picture.offset_data, picture.size)
+                    if picture.isreg():
+                        yield TarMember(name, label, None, self.path, picture.offset_data, picture.size)
+                    else:
+                        yield TarLink(name, label, None, picture.linkname)
         except (tarfile.TarError, OSError, EOFError) as error:
             raise UserError(f"{self.path} is no .tar file or is damaged: {error}") from None
         if labelled is None:
@@ -107,7 +120,7 @@ class TarFile:
         for member in self._members(archive):
             folder, slash, file = member.name.rpartition("/")
             stem, _, kind = file.partition(".")
-            if not stem or not member.isfile():
+            if not stem or not (member.isreg() or member.islnk() or member.issym()):
                 continue  # a folder, or what systems leave behind, such as ._0001.jpg
             key = folder + slash + stem
             if sample is None or sample.key != key:
@@ -162,8 +175,10 @@ class TarFile:
             if kind not in sample.labels or (self.label_key is not None and kind != "json"):
                 continue
             member = sample.labels[kind]
+            if not member.isreg():
+                raise UserError(f"{self.path}#{member.name} {_link_told(member.linkname)}")
             file = archive.extractfile(member)
-            assert file is not None  # a file, not a folder or link
+            assert file is not None
             try:
                 text = file.read().decode()
                 label = (
@@ -176,6 +191,13 @@ class TarFile:
         if self.label_key is not None:
             raise UserError(f"{self.path}: the JSON of '{sample.key}' says no '{self.label_key}'")
         return None
+
+
+def _link_told(target: str) -> str:
+    return (
+        f"is a link to {target}, which is not followed: 'tar --dereference --hard-dereference' stores what "
+        "links lead to"
+    )
 
 
 def _of_json(value: Any, key: str) -> str | None:

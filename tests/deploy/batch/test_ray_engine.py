@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from lookalike.core.errors import UserError
+from lookalike.deploy.batch.ray_engine import compute_with_ray
+from lookalike.deploy.batch.shards import Shards
+from lookalike.deploy.batch.survey import Survey
+from lookalike.deploy.embedder import Embedder
+from lookalike.images import Preprocess
 from tests.cli.conftest import Command, command
 
 __all__ = ["command"]  # the fixture
@@ -16,6 +23,15 @@ __all__ = ["command"]  # the fixture
 def test_without_ray_the_extra_is_named(command: Command, trained: Path, tmp_path: Path) -> None:
     told = command("embed", trained / "inference", tmp_path, "--out", tmp_path / "v.npz", "--engine", "ray")
     assert "--engine ray needs ray, which is not installed: pip install 'lookalike[ray]'" in told.sentence()
+
+
+def test_half_precision_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("lookalike.deploy.batch.ray_engine.check_ray", lambda: None)
+    runtime = SimpleNamespace(precision="bf16")
+    model = Embedder.of(runtime, Preprocess([{"ResizeImage": {"size": [8, 8]}}]), 3, None, "a", "half")
+    shards = Shards(tmp_path / "v.npz", 20, 10, {"model": {}, "sources": {}})
+    with pytest.raises(UserError, match="with onnxruntime, and this model is to compute in bf16"):
+        next(compute_with_ray(model, Survey([], [], None, False, ""), shards, [0], 1))
 
 
 @pytest.mark.skipif(

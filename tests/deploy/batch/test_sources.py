@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from lookalike.cli.pictures import find_pictures
 from lookalike.core.errors import BrokenImage, UserError
 from lookalike.deploy.batch.source import Source
 from lookalike.deploy.batch.sources import Folder, ListFile, open_sources
@@ -42,8 +43,13 @@ def test_a_folder_is_listed_as_all_its_paths_together_would_be_sorted(tmp_path: 
     (tmp_path / "link.png").symlink_to(tmp_path / "a.png")
     (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
     (tmp_path / "again").symlink_to(tmp_path / "a", target_is_directory=True)
-    expected = sorted(str(tmp_path / name) for name in [*names[:-1], "link.png"])
+    (tmp_path / "round.png").symlink_to(tmp_path / "round.png")
+    (tmp_path / "gone.txt").symlink_to(tmp_path / "nowhere.txt")
+    expected = sorted(
+        str(tmp_path / name) for name in [*names[:-1], "link.png", "gone.png", "round.png"]
+    )  # links that lead nowhere are told by whoever reads them
     assert [each.name for each in Folder(str(tmp_path)).listing()] == expected
+    assert find_pictures([str(tmp_path)]) == expected
     inside = [each.name for each in Folder(str(tmp_path / "a")).listing()]
     labels = [each.label for each in Folder(str(tmp_path / "a"), folder_labels=True).listing()]
     assert labels == [Path(name).parent.name for name in inside]
@@ -111,6 +117,32 @@ def test_tar_files_that_are_refused(tmp_path: Path, members: Members, sentence: 
     assert str(caught.value).startswith(str(file))
 
 
+@pytest.mark.parametrize("kind", [tarfile.LNKTYPE, tarfile.SYMTYPE])
+def test_links_in_a_tar_file_are_broken_pictures(tmp_path: Path, kind: bytes) -> None:
+    def add(archive: tarfile.TarFile, name: str, data: bytes | None) -> None:
+        member = tarfile.TarInfo(name)
+        if data is None:
+            member.type, member.linkname = kind, "1.png"
+        else:
+            member.size = len(data)
+        archive.addfile(member, None if data is None else io.BytesIO(data))
+
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for name, data in (("1.png", b"x"), ("1.cls", b"3"), ("2.png", None), ("2.cls", b"4"), ("3", None)):
+            add(archive, name, data)
+    source = TarFile(str(tmp_path / "a.tar"))
+    assert listed(source) == [("a.tar#1.png", "3"), ("a.tar#2.png", "4")]
+    with pytest.raises(
+        BrokenImage, match=r"a\.tar#2\.png: is a link to 1\.png, which is not followed: 'tar --de"
+    ):
+        next(iter(source.pictures([range(1, 2)]))).read()
+    with tarfile.open(tmp_path / "b.tar", "w") as archive:
+        add(archive, "1.png", b"x")
+        add(archive, "1.cls", None)
+    with pytest.raises(UserError, match=r"b\.tar#1\.cls is a link to 1\.png, which is not followed"):
+        list(TarFile(str(tmp_path / "b.tar")).listing())
+
+
 def test_tar_files_that_are_damaged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = write_tar(tmp_path / "a.tar", [("1.jpg", b"x" * 2000), ("2.jpg", b"y" * 2000)])
     whole = file.read_bytes()
@@ -148,17 +180,22 @@ def test_rows_of_parquet_are_pictures(tmp_path: Path) -> None:
     assert [each.label for each in found] == [str(position) for position in wanted]
     assert [each.label for each in source.listing()] == [str(position) for position in range(50)]
 
-    structs = [{"bytes": b"a", "path": "x.png"}, {"bytes": None, "path": "y.png"}, None]
+    structs = [
+        {"bytes": b"a", "path": "x.png"}, {"bytes": None, "path": "y.png"}, None,
+        {"bytes": b"", "path": "z.png"}, {"bytes": b"", "path": None},
+    ]  # fmt: skip
     (source,) = open_sources(
-        [written("hf.parquet", photo=structs, kind=["hat", "hat", "shoe"])],
+        [written("hf.parquet", photo=structs, kind=["hat", "hat", "shoe", "shoe", "hat"])],
         image_column="photo",
         label_column="kind",
     )
-    first, second, third = source.pictures([range(3)])
-    assert (first.read(), second.read()) == (b"a", str(tmp_path / "y.png"))
-    assert [each.label for each in (first, second, third)] == ["hat", "hat", "shoe"]
-    with pytest.raises(BrokenImage, match=r"hf\.parquet#2: there is no picture in this row"):
-        third.read()
+    found = list(source.pictures([range(5)]))
+    read = [found[row].read() for row in (0, 1, 3)]
+    assert read == [b"a", str(tmp_path / "y.png"), str(tmp_path / "z.png")]
+    assert [each.label for each in found] == ["hat", "hat", "shoe", "shoe", "hat"]
+    for row in (2, 4):
+        with pytest.raises(BrokenImage, match=rf"hf\.parquet#{row}: there is no picture in this row"):
+            found[row].read()
     for columns, words, sentence in (
         ({"images": rows}, {}, r"has no column 'image', did you mean 'images'\? .*--image-column names"),
         (
@@ -168,12 +205,21 @@ def test_rows_of_parquet_are_pictures(tmp_path: Path) -> None:
         ),
         ({"image": rows}, {"label_column": "kind"}, "has no column 'kind'"),
         ({"image": rows[:1], "label": [1.5]}, {"label_column": "label"}, "must hold whole numbers or text"),
+        ({"image": rows[:1], "label": [1.5]}, {}, "'label' must hold .*, got double; .* '' none"),
+        ({"image": rows[:1], "labels": [True]}, {}, "'labels' must hold whole numbers or text"),
         ({"image": rows[:2], "label": [1, None]}, {}, "#1 has no label: 'label' is empty there"),
         ({"image": pyarrow.array([], pyarrow.binary())}, {}, "there is no row in it"),
     ):
         (source,) = open_sources([written("wrong.parquet", **columns)], **words)
         with pytest.raises(UserError, match=sentence):
             list(source.listing())
+    (source,) = open_sources([written("bare.parquet", image=rows[:1], label=[1.5])], label_column="")
+    assert [each.label for each in source.listing()] == [None]
+    if hasattr(pyarrow, "string_view"):
+        text = pyarrow.array(["a hat"], pyarrow.string_view())
+        (source,) = open_sources([written("view.parquet", image=rows[:1], label=text)])
+        assert [each.label for each in source.listing()] == ["a hat"]
+    (source,) = open_sources([str(tmp_path / "wrong.parquet")])
     (tmp_path / "wrong.parquet").write_bytes(b"no such file")
     with pytest.raises(UserError, match=r"wrong\.parquet is no \.parquet file or is damaged"):
         list(source.listing())
