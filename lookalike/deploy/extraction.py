@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import tempfile
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.core.errors import BrokenImage
+from lookalike.core.errors import BrokenImage, UserError
 from lookalike.core.files import atomic_file
 from lookalike.core.log import logger
 from lookalike.deploy.embedder import Embedder
@@ -34,7 +36,9 @@ def extract(
 
     cache: a folder that keeps the result under a name made of the model (its fingerprint and preprocessing)
         and of the pictures (path, size and time of change of each, in their order). Where it is there,
-        nothing is embedded; another model or a changed picture makes another name.
+        nothing is embedded; another model, precision of its runtime, or changed picture makes another name.
+
+    Raises UserError, before anything is embedded, where nothing can be written in that folder.
     """
     if cache is None:
         return _embed(model, paths, batch_size)
@@ -44,15 +48,12 @@ def extract(
     if kept is not None:
         logger.info(f"{len(kept.kept)} vectors are taken from {file}")
         return kept
+    _try_to_write(file.parent)
     found = _embed(model, paths, batch_size)
-    with atomic_file(file) as out:
-        np.savez(
-            out,
-            vectors=found.vectors,
-            kept=np.array(found.kept, np.int64),
-            broken=np.array(list(found.broken), np.int64),
-            reasons=np.array(list(found.broken.values()), dtype=str),
-        )
+    try:
+        _write(file, found)
+    except OSError as error:  # a full disk: the vectors are there all the same
+        logger.warning(f"{file} cannot be written, so nothing is kept: {error.strerror or error}")
     return found
 
 
@@ -68,7 +69,9 @@ def _embed(model: Embedder, paths: Sequence[str], batch_size: int) -> Extraction
 
 
 def _name(model: Embedder, paths: Sequence[str]) -> str:
-    digest = hashlib.sha256(repr((model.fingerprint, model.preprocess.canonical(), model.binarize)).encode())
+    precision = getattr(model.runtime, "precision", "fp32")
+    told = (model.fingerprint, model.preprocess.canonical(), model.binarize, precision)
+    digest = hashlib.sha256(repr(told).encode())
     for path in paths:
         try:
             stat = Path(path).stat()
@@ -79,12 +82,35 @@ def _name(model: Embedder, paths: Sequence[str]) -> str:
     return digest.hexdigest()[:32]
 
 
+def _try_to_write(folder: Path) -> None:
+    try:
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(parents=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"{folder}: vectors cannot be kept there ({error.strerror or error}); name another folder"
+        ) from None
+
+
+def _write(file: Path, found: Extraction) -> None:
+    with atomic_file(file) as out:
+        np.savez(
+            out,
+            vectors=found.vectors,
+            kept=np.array(found.kept, np.int64),
+            broken=np.array(list(found.broken), np.int64),
+            reasons=np.array(list(found.broken.values()), dtype=str),
+        )
+
+
 def _read(file: Path) -> Extraction | None:
     try:
         with np.load(file, allow_pickle=False) as arrays:
             broken = dict(zip(arrays["broken"].tolist(), arrays["reasons"].tolist(), strict=True))
             return Extraction(arrays["vectors"], arrays["kept"].tolist(), broken)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
         logger.warning(f"{file} is damaged and made anew: {error}")

@@ -19,6 +19,7 @@ class ViewsRuntime:
     def __init__(self, runtime: Runtime, views: Views, *, unit: bool) -> None:
         self.runtime, self.views, self.unit = runtime, views, unit
         self.reentrant: bool = getattr(runtime, "reentrant", False)
+        self.precision: str = getattr(runtime, "precision", "fp32")
 
     def __call__(self, batch: Batch) -> Floats:
         return encode_views(self.runtime, batch, self.views, unit=self.unit)
@@ -50,13 +51,15 @@ def encode_views(encode: Callable[[Batch], Floats], batch: Batch, views: Views, 
 
     batch: (N, C, H, W) of float32, or of pixels, which are only mirrored, (N, H, W, 3) of uint8.
 
-    With `unit` each feature is scaled to length 1, and the mean as well.
+    With `unit` each feature is scaled to length 1, and the mean as well. Raises UserError, with the scale and
+    the size, where the model cannot take pictures of another size.
     """
     total: Floats | None = None
     for scale in views.scales:
         view = _in_size(batch, views, scale)
         for given in (view, _mirrored(view)) if views.flip else (view,):
-            feature = np.asarray(encode(given), np.float32)
+            made = encode(given) if view is batch else _encode_resized(encode, given, scale)
+            feature = np.asarray(made, np.float32)
             feature = _unit(feature) if unit else feature
             total = feature if total is None else total + feature
     assert total is not None, "Views have at least one scale"
@@ -84,6 +87,19 @@ def _weights(given: int, wanted: int) -> Floats:
     distances = np.abs(np.arange(given) + 0.5 - centres[:, None])
     weights = np.maximum(0, 1 - distances / max(step, 1))
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def _encode_resized(encode: Callable[[Batch], Floats], view: Batch, scale: float) -> Floats:
+    try:
+        return encode(view)
+    # the ways in which position embeddings, windows and flattened maps refuse another size
+    except (RuntimeError, ValueError, AssertionError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        height, width = view.shape[2:]
+        raise UserError(
+            f"test-time scales: the model cannot take pictures of {height}x{width}, which the scale "
+            f"{scale:g} makes ({reason}); leave the scales at 1 for it"
+        ) from error
 
 
 def _in_size(batch: Batch, views: Views, scale: float) -> Batch:

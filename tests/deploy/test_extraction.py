@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from lookalike.core.errors import UserError
+from lookalike.deploy import extraction
 from lookalike.deploy.embedder import Embedder
 from lookalike.deploy.extraction import extract
+from lookalike.deploy.views import with_views
 from lookalike.images import Preprocess
+from lookalike.recipe import Views
 
 
 def mean_colour(fingerprint: str = "a") -> Embedder:
@@ -60,3 +65,50 @@ def test_kept_vectors(pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureF
         file.write_bytes(b"damaged")
     assert extracted()[1] == 1
     assert "is damaged and made anew" in caplog.text
+
+
+def test_another_precision_is_another_result(pictures: Path, tmp_path: Path) -> None:
+    """A fingerprint is that of the weights, whatever they are computed in."""
+    paths = [str(pictures / "pictures" / "class 6" / "0.png")]
+    for precision in ("fp32", "bf16"):
+        model = mean_colour()
+        model.runtime.precision = precision  # type: ignore[attr-defined]
+        for each in (model, with_views(model, Views(flip=True), unit=False)):
+            extract(each, paths, cache=tmp_path)
+        assert model.runtime.batches == 3  # type: ignore[attr-defined]
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+@pytest.mark.parametrize("name", ["file", "file/below"])
+def test_a_cache_that_cannot_be_written_is_told_before_the_work(
+    name: str, pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    model = mean_colour()
+    with pytest.raises(UserError, match=rf"{name}: vectors cannot be kept there \(Not a directory\)"):
+        extract(model, [str(pictures / "pictures" / "class 6" / "0.png")], cache=tmp_path / name)
+    assert model.runtime.batches == 0  # type: ignore[attr-defined]
+    assert not caplog.records
+
+
+def test_vectors_are_given_also_where_they_cannot_be_kept_in_the_end(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(extraction.np, "savez", full)
+    found = extract(mean_colour(), [str(pictures / "pictures" / "class 6" / "0.png")], cache=tmp_path)
+    assert found.vectors.shape == (1, 3)
+    assert "cannot be written, so nothing is kept: No space left on device" in caplog.text
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_name_stands_for_the_files_of_the_model(trained: Path, pictures: Path, tmp_path: Path) -> None:
+    """Other weights under the fingerprint of these would be kept, and taken, as theirs."""
+    folder = shutil.copytree(trained / "inference", tmp_path / "inference")
+    model = Embedder(folder, backend="onnx")
+    graph = folder / "model.onnx"
+    graph.write_bytes(graph.read_bytes() + b"\0")
+    with pytest.raises(UserError, match="do not fit the fingerprint"):
+        extract(model, [str(pictures / "pictures" / "class 6" / "0.png")], cache=tmp_path / "cache")

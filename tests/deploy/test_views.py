@@ -116,6 +116,24 @@ def test_a_graph_whose_sides_are_free_takes_other_sizes() -> None:
         viewed(None, 3, 8, 8)
 
 
+@pytest.mark.parametrize(
+    "refusal",
+    [AssertionError("Input height (4) doesn't match"), RuntimeError("of tensor a\nat 3"), ValueError()],
+)
+def test_a_network_that_refuses_another_size_is_one_sentence(refusal: Exception) -> None:
+    def fixed(batch: np.ndarray) -> np.ndarray:
+        if batch.shape[2] != 8:
+            raise refusal
+        return left_heavy(batch)
+
+    preprocess = Preprocess([{"ResizeImage": {"size": [8, 8]}}, {"ToCHWImage": None}])
+    model = Embedder.of(fixed, preprocess, 3, None, "a", "a checkpoint")
+    reason = (str(refusal) or "ValueError").splitlines()[0]
+    with pytest.raises(UserError, match=r"cannot take pictures of 4x4, which the scale 0\.5 makes") as told:
+        with_views(model, Views(scales=(1.0, 0.5)), unit=False).encode([np.zeros((8, 8, 3), np.uint8)])
+    assert f"makes ({reason}); leave the scales at 1" in str(told.value)
+
+
 def test_a_model_folder_and_its_checkpoint(pictures: Path, trained: Path) -> None:
     values = recipe_values(pictures, trained)
     checkpoint = trained / "RecModel" / "best_model"
