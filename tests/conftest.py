@@ -6,6 +6,7 @@ The folder of real pictures, tiny pictures, one trained model, and a clean slate
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,14 @@ needs_shared = pytest.mark.skipif(
     not SHARED.is_dir(),
     reason="the folder ../shared with real pictures and weights is not beside the repository",
 )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is measured and fetched here is not kept for the user, nor taken from what is kept for him."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LOOKALIKE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -72,14 +72,19 @@ def embedder_of_recipe(
     model = trained_model(recipe, output_key(recipe), watched=layers)
     module: nn.Module = LayerFeatures(model, layers) if layers else deployed_module(recipe, model)
     preprocess = recipe_preprocess(recipe)
+    size = _size(module, preprocess.image_shape or recipe.global_.image_shape)
     runtime = TorchRuntime(module, torch_device(device), precision=precision, compiled=compile)
-    shape = preprocess.image_shape or recipe.global_.image_shape
-    size = int(runtime(np.zeros((1, *shape), np.float32)).shape[1])
     binarize = None if layers else recipe.global_.feature_binarize
     named = layers[0] if len(layers) == 1 else layers
     kind = [named or output_key(recipe), size, recipe.global_.feature_normalize, binarize]
     fingerprint = _fingerprint(model, [preprocess.to_json(), kind])
     return Embedder.of(runtime, preprocess, size, binarize, fingerprint, str(recipe.weights or recipe.name))
+
+
+def _size(module: nn.Module, shape: Sequence[int]) -> int:
+    """Of a feature, found with one picture, before anything is compiled for batches of that size."""
+    with torch.inference_mode():
+        return int(module.eval()(torch.zeros((1, *shape))).shape[1])
 
 
 def _fingerprint(model: nn.Module, described: list[Any]) -> str:

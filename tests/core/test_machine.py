@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lookalike.core import machine
-from lookalike.core.machine import available_threads
+from lookalike.core.machine import available_threads, cache_folder
 
 
 @pytest.fixture
@@ -54,3 +54,7 @@ def test_what_is_asked_for_comes_first(
     sixteen.write_text("200000 100000\n", encoding="ascii")
     monkeypatch.setenv("OMP_NUM_THREADS", asked)
     assert available_threads() == threads
+
+
+def test_tests_keep_nothing_for_the_user() -> None:
+    assert not cache_folder().is_relative_to(Path.home() / ".cache")

@@ -33,8 +33,8 @@ class TorchRuntime:
     threads: a setting of PyTorch for the whole process; without it, it stays as it is.
     precision: what the layers compute in. Weights stay float32 and are cast on the way (autocast), and so do
         norms and means: a feature has length 1 to float32's rounding.
-    compiled: with `torch.compile`, which takes a while at the first batch. It is compiled once: a batch with
-        fewer pictures than one before is filled up to it.
+    compiled: with `torch.compile`, which takes a while at the first batch, and may do so again at a larger
+        one; a batch with fewer pictures than one before is filled up to it.
     takes_pixels: the module takes RGB pixels (N, H, W, 3) of uint8, a quarter of the bytes to copy.
 
     On a GPU, batches take turns on two streams, so that it does not wait for copies, nor for what the

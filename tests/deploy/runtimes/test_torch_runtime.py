@@ -86,6 +86,27 @@ def test_a_smaller_batch_is_filled_up_where_it_was_compiled(monkeypatch: pytest.
     assert seen == [4, 4, 4, 5, 5]
 
 
+def test_the_size_of_a_checkpoint_is_found_without_the_compiler(
+    trained: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For the one picture that tells it, it would compile once more."""
+    seen: list[int] = []
+
+    def compiled(module: torch.nn.Module, **_: Any) -> Any:
+        def run(batch: torch.Tensor) -> Any:
+            seen.append(len(batch))
+            return module(batch)
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    files = sorted((pictures / "pictures").rglob("*.png"))[:6]
+    model = Embedder.from_checkpoint(trained / "RecModel" / "best_model", compile=True)
+    assert model.size == 16
+    assert model.encode(files, batch_size=4).shape == (6, 16)
+    assert seen == [4, 4]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
