@@ -16,7 +16,6 @@ import hashlib
 import importlib
 import importlib.util
 import json
-import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -42,9 +41,9 @@ PATIENCE: Mapping[Load, int] = {"one": 32, "many": 8}
 """So many pictures have to come alone, or in one batch, before another runtime is opened for them; in one
 batch also one for each thread."""
 
-TRIAL_PICTURES = 4
+TRIAL_PICTURES = 8
 """At least; as many for each thread as for any other."""
-TRIAL_SECONDS = 0.25
+TRIAL_SECONDS = 0.5
 TRIAL_ROUNDS = 5
 MARGIN = 0.95
 """Another runtime than the first has to take less than this share of its time."""
@@ -122,7 +121,8 @@ class AutomaticRuntime:
 
 
 def trial(runtimes: Mapping[str, Runtime], batch: Batch) -> dict[str, float]:
-    """Seconds that each takes for a batch: the median of rounds in which they take turns.
+    """Seconds that each takes for a batch: the least of a few rounds in which they take turns, which what
+    else the machine does disturbs less than their median.
 
     Each has computed once before, as shapes are prepared then.
     """
@@ -137,7 +137,7 @@ def trial(runtimes: Mapping[str, Runtime], batch: Batch) -> dict[str, float]:
             times[name].append(time.perf_counter() - before)
         if time.perf_counter() - started > TRIAL_SECONDS:
             break
-    return {name: statistics.median(each) for name, each in times.items()}
+    return {name: min(each) for name, each in times.items()}
 
 
 def fastest(times: Mapping[str, float]) -> str:
