@@ -345,7 +345,12 @@ def test_the_model_folder_keeps_the_figures_of_its_checkpoint(pictures: Path, tr
     assert set(opened.metrics) == {"recall1", "recall2", "mAP"}
     lists = {part: str(pictures / f"{part.lower()}.txt") for part in ("Query", "Gallery")}
     assert opened.metrics_data == {f"DataLoader.Eval.{part}": file for part, file in lists.items()}
-    assert (opened.made_from["epochs"], opened.made_from["trained_on"]) == (2, str(pictures / "train.txt"))
+    # which epoch is the best one hangs on the last bits of sums, which threads change
+    best = trained / "RecModel" / "best_model" / "state" / "training.json"
+    *_, kept = json.loads(best.read_text("utf-8"))["history"]
+    assert opened.metrics == kept["eval"]
+    assert opened.made_from["epochs"] == kept["epoch"] in (1, 2)
+    assert opened.made_from["trained_on"] == str(pictures / "train.txt")
     assert f"| mAP | {opened.metrics['mAP']:.4f} |" in (trained / "inference" / "README.md").read_text(
         "utf-8"
     )
