@@ -161,7 +161,9 @@ def _providers(device: str, available: Sequence[str]) -> list[Any]:
             f"device '{device}': this onnxruntime computes on the CPU only; install onnxruntime-gpu in its "
             "place, or use backend 'torch'"
         )
-    return [("CUDAExecutionProvider", {"device_id": number}), "CPUExecutionProvider"]
+    # as with PyTorch, float32 is float32: by itself this provider multiplies in TF32
+    options = {"device_id": number, "use_tf32": 0}
+    return [("CUDAExecutionProvider", options), "CPUExecutionProvider"]
 
 
 def _refuse_another_provider(device: str, asked: Sequence[Any], given: Sequence[str]) -> None:
