@@ -12,7 +12,7 @@ def table(parity: Mapping[str, Any]) -> list[Sequence[str]]:
     def share(value: float | None) -> str:
         return "–" if value is None else f"{100 * value:.1f} %"
 
-    head = ("runtime", "1 - cosine, largest", "mean", "same neighbour", "recall@1")
+    head = ("runtime", "1 - cosine, largest", "mean", "same neighbour", "recall@1 in the sample")
     own = ("PyTorch", "", "", "", share(parity["recall1"]))
     rows = [
         (

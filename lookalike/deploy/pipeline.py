@@ -19,6 +19,7 @@ from lookalike.core.errors import BrokenImage, UserError
 from lookalike.core.machine import available_threads, threads_asked_for
 from lookalike.deploy.broken import Told
 from lookalike.deploy.sources import Source, each_source
+from lookalike.images.decode import IN_MEMORY
 
 Batch = NDArray[Any]
 
@@ -101,7 +102,7 @@ class Pipeline:
                 result = reading.finished.result()
                 for position, error in reading.broken:
                     if on_broken is None:
-                        raise error
+                        raise _named(position, error)
                     on_broken(position, error)
                 if len(reading.positions):
                     yield reading.positions, self._compute(reading) if result is None else result
@@ -169,6 +170,11 @@ class Pipeline:
         parts = [self.compute(np.stack([good[index] for index in same])) for same in by_size.values()]
         order = np.argsort([index for same in by_size.values() for index in same])
         return np.concatenate(parts)[order]
+
+
+def _named(position: int, error: BrokenImage) -> BrokenImage:
+    """By its position, where it has no name."""
+    return BrokenImage(f"picture {position}", error.reason) if error.path == IN_MEMORY else error
 
 
 def computed_ahead(

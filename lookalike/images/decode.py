@@ -33,6 +33,9 @@ Size = tuple[int, int]
 Wanted = Callable[[Size], Size]
 """The size to which a picture of a given size will be resized."""
 
+IN_MEMORY = "image bytes"
+"""What a broken picture without a file is called."""
+
 _PIL_ERRORS = (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError)
 _JPEG = b"\xff\xd8\xff"
 _BITS_PER_SAMPLE, _ORIENTATION = 258, 274  # tags of TIFF, which EXIF shares
@@ -57,7 +60,7 @@ def decode_image(
         part of its size (`reduction`), any other picture in full. By default everything is decoded in full.
     """
     if isinstance(source, (bytes, bytearray, memoryview)):
-        name, data = "image bytes", bytes(source)
+        name, data = IN_MEMORY, bytes(source)
     else:
         name = os.fspath(source)
         if packed := packed_address(name):

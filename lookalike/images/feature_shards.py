@@ -1,7 +1,7 @@
 """A feature file in parts: a folder that is read like one file.
 
     vectors.parquet/
-      extraction.json       what it is made of, and how many parts there are when all is done
+      _extraction.json      what it is made of, and how many parts there are when all is done
       part-00000.parquet    the vectors of the first pictures, part-00001.parquet those of the next, …
 
 Each part is a feature file of its own. `lookalike embed` writes such a folder where there are many pictures.
@@ -16,7 +16,7 @@ from typing import Any
 
 from lookalike.core.errors import UserError
 
-STATE = "extraction.json"
+STATE = "_extraction.json"
 FORMAT = 1
 
 

@@ -208,3 +208,8 @@ def test_threads_of_the_environment(trained: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("OMP_NUM_THREADS", threads)
     options = OnnxRuntime(trained / "inference" / "model.onnx").session.get_session_options()
     assert options.intra_op_num_threads == {"2": 2, "3,2": 3}.get(threads, 0)
+
+
+def test_broken_bytes_are_named_by_their_position(model: Embedder, some: list[Path]) -> None:
+    with pytest.raises(BrokenImage, match=r"^picture 2: "):
+        model.encode([some[0].read_bytes(), some[1].read_bytes(), b"junk"])
