@@ -9,6 +9,7 @@ from pathlib import Path
 from lookalike.core.errors import UserError
 from lookalike.core.files import check_text
 from lookalike.images import IMAGE_SUFFIXES
+from lookalike.images.foreign_files import LeftAside
 from lookalike.images.list_files import read_named_list
 
 
@@ -30,11 +31,7 @@ def find_pictures(names: list[str]) -> list[str]:
     for name in names:
         path = Path(name)
         if path.is_dir():
-            inside = sorted(str(p) for p in path.rglob("*") if _is_picture(p))
-            if not inside:
-                known = ", ".join(sorted(IMAGE_SUFFIXES))
-                raise UserError(f"{name}: there is no picture in this folder (looked for {known})")
-            found += inside
+            found += _inside(path, name)
         elif path.exists():
             found.append(name)
         elif any(sign in name for sign in "*?["):
@@ -47,6 +44,24 @@ def find_pictures(names: list[str]) -> list[str]:
     for path_found in found:
         check_text(path_found)
     return found
+
+
+def _inside(folder: Path, name: str) -> list[str]:
+    """The pictures in and below a folder, sorted; a line tells of pictures that are left aside."""
+    inside: list[str] = []
+    aside = LeftAside(name)
+    for path in sorted(folder.rglob("*"), key=str):
+        if _is_picture(path):
+            inside.append(str(path))
+        elif path.is_file():
+            aside.add(str(path))
+    if not inside:
+        known = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise UserError(
+            f"{name}: there is no picture in this folder (looked for {known}){aside.why_nothing()}"
+        )
+    aside.warn()
+    return inside
 
 
 def _is_picture(path: Path) -> bool:

@@ -13,6 +13,7 @@ from lookalike.core.errors import UserError
 from lookalike.deploy.batch.parquet_source import ParquetFile
 from lookalike.deploy.batch.source import Picture, Source, at_positions
 from lookalike.deploy.batch.tar_source import TarFile, is_compressed_tar
+from lookalike.images.foreign_files import LeftAside
 from lookalike.images.list_files import iterate_named_list
 from lookalike.images.records import IMAGE_SUFFIXES
 
@@ -54,20 +55,23 @@ class Folder(_Files):
     folder_labels: bool = False
 
     def listing(self) -> Iterator[Picture]:
-        empty = True
+        empty, aside = True, LeftAside(self.path)
         for path in _walk(self.path):
             if path.lower().endswith(IMAGE_SUFFIXES):
                 empty = False
                 yield Picture(path, _folder_label(path) if self.folder_labels else None)
+            else:
+                aside.add(path)
         if empty:
-            raise UserError(self._nothing())
+            raise UserError(self._nothing(aside))
+        aside.warn()
 
-    def _nothing(self) -> str:
+    def _nothing(self, aside: LeftAside) -> str:
         told = f"{self.path}: there is no picture in this folder (looked for {', '.join(IMAGE_SUFFIXES)})"
         for suffix in (".tar", ".parquet"):
             if any(path.endswith(suffix) for path in _walk(self.path)):
                 return f"{told}; for the {suffix} files in it write '{Path(self.path) / f'*{suffix}'}'"
-        return told
+        return told + aside.why_nothing()
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,32 @@ def test_a_folder_is_listed_as_all_its_paths_together_would_be_sorted(tmp_path: 
     inside = [each.name for each in Folder(str(tmp_path / "a")).listing()]
     labels = [each.label for each in Folder(str(tmp_path / "a"), folder_labels=True).listing()]
     assert labels == [Path(name).parent.name for name in inside]
+
+
+@pytest.mark.parametrize("listed_by", [lambda folder: survey([Folder(folder)]).total,
+                                       lambda folder: len(find_pictures([folder]))])  # fmt: skip
+def test_pictures_that_a_folder_leaves_aside_are_told(
+    tmp_path: Path, listed_by: Callable[[str], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("lookalike.images.foreign_files.warn_once", told.append)
+    for name in ("1.HEIC", "b/2.heic"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"\0\0\0\x18ftypheic")
+    heic = (
+        r"no picture in this folder .*; 2 files were left aside: 2 \.heic; .*/1\.HEIC: it is a HEIC picture"
+    )
+    with pytest.raises(UserError, match=heic):
+        listed_by(str(tmp_path))
+    (tmp_path / "photo").write_bytes(b"\xff\xd8\xff\xe0")
+    for name in ("1.jpg", "logo.svg", ".hidden.heic", "LICENSE", "labels.csv"):
+        (tmp_path / name).touch()
+    assert listed_by(str(tmp_path)) == 1
+    assert told == [f"{tmp_path}: 4 files were left aside: 2 .heic, 1 .svg, 1 without a suffix"]
+    told.clear()
+    for name in ("1.HEIC", "b/2.heic", "logo.svg", "photo"):
+        (tmp_path / name).unlink()
+    assert (listed_by(str(tmp_path)), told) == (1, [])
 
 
 def test_parts_of_all_sources_are_what_the_whole_holds_there(tmp_path: Path) -> None:
