@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
@@ -12,6 +12,9 @@ from lookalike.cli.options import Json, answer, application
 from lookalike.cli.pictures import Pictures, find_pictures, folder_labels, listed_pictures
 from lookalike.core.errors import UserError
 from lookalike.core.log import logger, start_console
+
+if TYPE_CHECKING:
+    from lookalike.deploy import Thresholds
 
 app = application(
     "Find from which similarity on an answer is the same thing, or nothing known, and store it in the model "
@@ -54,6 +57,9 @@ def calibrate(
     ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Pictures at a time.")] = 32,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell, and write nothing.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace thresholds that stand on more than these.")
+    ] = False,
     json: Json = False,
 ) -> None:
     start_console()
@@ -81,9 +87,34 @@ def calibrate(
         logger.warning(doubt)
     if not dry_run:
         assert model.folder is not None  # it was made from one
+        if not force:
+            _refuse_worse(folder, found)
         model.folder.write_thresholds(found)
     stored = "not stored (--dry-run)" if dry_run else f"stored in {folder}; 'lookalike search' uses them"
     answer({**asdict(found), "stored": not dry_run}, json, "\n".join([*_table(found), stored]))
+
+
+def _refuse_worse(folder: str, found: Thresholds) -> None:
+    """Raise UserError where the folder's thresholds stand on more classes, or on enough pictures as these do
+    not.
+    """
+    from lookalike.deploy.model_folder import ModelFolder
+
+    now = ModelFolder.open(folder)  # as it is after the minutes that this took
+    try:
+        stored = now.found_thresholds()
+    except UserError:
+        return  # damaged or of another model: nothing is lost with them
+    if stored is None:
+        return
+    fewer = found.validation.classes < stored.validation.classes
+    if fewer or (stored.same.supported and not found.same.supported):
+        why = "" if fewer else f", too few pictures for a rate of {100 * found.same.wanted:g} %"
+        raise UserError(
+            f"{folder} has thresholds found with {stored.validation.classes} classes, and these stand on "
+            f"{found.validation.classes} classes{why}: nothing was written; give --force to replace them all "
+            "the same"
+        )
 
 
 def _in_folders(images: list[str]) -> Pictures:
@@ -132,7 +163,7 @@ def _table(found: Any) -> list[str]:
         accepted = f"{100 * each.false_accept_rate:.2f} %, of others {each.elsewhere}"
         kept = f"{100 * each.identification_rate:.1f} % ({percents(each.identification_interval)})"
         lines.append(f"{name:<9}{similarity:<24}{accepted:<46}{kept}")
-    lines += ["unknown  below", "", f"(in brackets: {100 * data.confidence:g} % intervals, over classes)"]
+    lines += ["unknown  below", "", f"(in brackets: {data.intervals})"]
     if found.classes and found.class_rates:
         accepted, kept = found.class_rates
         lines.append(

@@ -99,7 +99,7 @@ def _enrol(gallery: object, pictures: Pictures, json: bool) -> None:
     from lookalike.gallery import Gallery
 
     assert isinstance(gallery, Gallery)
-    added = gallery.add(pictures.paths, pictures.labels or [], progress=True)
+    added = gallery.add(pictures.paths, pictures.labels or [], progress=True, warn=False)  # each is told
     for each in added.conflicts:
         logger.warning(
             f"{each.path} is enrolled as '{each.enrolled_as}' and stays so; '{each.label}' was not taken"

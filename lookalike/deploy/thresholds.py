@@ -99,6 +99,13 @@ class Validation:
     """Share of the queries whose nearest picture is of their class, without any threshold."""
     confidence: float
 
+    @property
+    def intervals(self) -> str:
+        """What the intervals are worth, as text."""
+        told = f"{100 * self.confidence:g} % intervals, over classes"
+        few = self.classes < FEW_CLASSES
+        return f"{told}; with {self.classes} of them they are not to be trusted" if few else told
+
 
 @dataclass(frozen=True)
 class Thresholds:
@@ -175,7 +182,7 @@ class Thresholds:
         ]
         lines = [
             f"Found with {data.queries} pictures of {data.classes} classes against {data.gallery} of "
-            f"{data.gallery_classes}; intervals hold {100 * data.confidence:g} %, over classes.",
+            f"{data.gallery_classes}; in brackets: {data.intervals}.",
             "",
             "| answer | from similarity | unknown things accepted | of others | known things recognised |",
             "|---|---|---|---|---|",
@@ -197,7 +204,7 @@ class Thresholds:
         if self.validation.classes < FEW_CLASSES:
             told.append(
                 f"{self.validation.classes} classes are few: the intervals, which come from drawing classes, "
-                "are rough, and others may lie outside of them."
+                "are not to be trusted, also where they are narrow: others may lie far outside of them."
             )
         return told
 

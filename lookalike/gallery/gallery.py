@@ -141,9 +141,12 @@ class Gallery:
         *,
         progress: bool = False,
         batch_size: int = 32,
+        warn: bool = True,
     ) -> Added:
         """Enrol pictures under labels. Pictures whose path is enrolled already are left out, also where their
         label is another now, and so are broken ones.
+
+        warn: log how many are broken, and how many have another label now, with the first of each.
 
         Raises UserError when the two lists differ in length.
         """
@@ -179,6 +182,8 @@ class Gallery:
             if stays.get(names[i], str(labels[i])) != str(labels[i])
         ]
         told = [(names[new[position]], reason) for position, reason in broken.items()]
+        if warn:
+            _warn(told, conflicts)
         return Added(len(added), known, told, conflicts)
 
     def search(
@@ -296,6 +301,21 @@ class Gallery:
             "fingerprint": self.about["fingerprint"],
             "counts": counts,
         }
+
+
+def _warn(broken: Sequence[tuple[str, str]], conflicts: Sequence[Conflict]) -> None:
+    if broken:
+        path, reason = broken[0]
+        logger.warning(
+            f"pictures left out because they are broken: {len(broken)}, the first: "
+            f"{path or 'one without a path'}: {reason}"
+        )
+    if conflicts:
+        first = conflicts[0]
+        logger.warning(
+            f"pictures that stay enrolled under another label: {len(conflicts)}, the first: {first.path} "
+            f"stays '{first.enrolled_as}'; '{first.label}' was not taken"
+        )
 
 
 def _embedder(model: Embedder | str | Path) -> Embedder:

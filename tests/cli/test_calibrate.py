@@ -80,6 +80,36 @@ def test_calibrate_then_search(command: Command, model: Path, pictures: Path, tm
     assert command("search", gallery, known, "--threshold", "0.5").code == 0  # they are not asked for
 
 
+def test_a_worse_calibration_does_not_replace_a_better_one(
+    command: Command, model: Path, pictures: Path
+) -> None:
+    root = pictures / "pictures"
+    rate = ("--false-accept-rate", "0.2")
+    assert command("calibrate", model, root, *rate).code == 0
+    assert command("calibrate", model, root, *rate).code == 0  # as good
+    good = stored_in(model)
+    two = ("calibrate", model, root / "class 1", root / "class 2", *rate)
+    told = command(*two).sentence()
+    assert "found with 9 classes, and these stand on 2 classes: nothing was written" in told
+    assert "--force" in told
+    told = command("calibrate", model, root, "--false-accept-rate", "0.001").sentence()
+    assert "9 classes, and these stand on 9 classes, too few pictures for a rate of 0.1 %" in told
+    assert stored_in(model) == good
+    assert command(*two, "--dry-run").code == 0  # writes nothing, so there is nothing to refuse
+    forced = command(*two, "--force")
+    assert forced.code == 0
+    worthless = "95 % intervals, over classes; with 2 of them they are not to be trusted"
+    assert f"(in brackets: {worthless})" in forced.out
+    assert worthless in (model / "README.md").read_text(encoding="utf-8")
+    assert stored_in(model)["validation"]["classes"] == 2
+
+    damaged = json.loads((model / "lookalike.json").read_text(encoding="utf-8"))
+    damaged["thresholds"]["validation"]["classes"] = "many"
+    (model / "lookalike.json").write_text(json.dumps(damaged), encoding="utf-8")
+    assert command(*two).code == 0
+    assert stored_in(model)["validation"]["classes"] == 2
+
+
 def test_a_list_means_to_calibrate_what_it_means_to_eval(
     command: Command, model: Path, pictures: Path, tmp_path: Path
 ) -> None:

@@ -124,6 +124,7 @@ def test_broken_pictures_are_told(command: Command, model: Path, pictures: Path,
     values = told.json()
     assert values["added"] == 8
     assert [path for path, _ in values["broken"]] == [str(inside / "bad.png")]
+    assert told.err.count("bad.png") == 1  # not again by Gallery.add
     assert "left out" in told.err
     assert (
         "none of the 1 pictures could be read"

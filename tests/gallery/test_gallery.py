@@ -72,6 +72,27 @@ def test_add_tells_what_it_left_out(gallery: Gallery, paths: list[str], tmp_path
         gallery.add(paths[:2], ["a"])
 
 
+def test_add_warns_once_of_broken_pictures_and_once_of_conflicts(
+    gallery: Gallery, paths: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = [tmp_path / "a.png", tmp_path / "b.png"]
+    for path in broken:
+        path.write_bytes(b"\x89PNG")
+    pictures, labels = [*paths[:3], *map(str, broken)], ["class 0", "x", "y", "z", "z"]
+    gallery.add(pictures, labels, warn=False)
+    assert not caplog.records
+    gallery.add(pictures, labels)
+    first, second = (record.getMessage() for record in caplog.records)
+    assert first.startswith(f"pictures left out because they are broken: 2, the first: {broken[0]}: ")
+    assert second == (
+        f"pictures that stay enrolled under another label: 2, the first: {paths[1]} stays 'class 0'; 'x' was "
+        "not taken"
+    )
+    caplog.clear()
+    gallery.add(paths[:3], ["class 0"] * 3)
+    assert not caplog.records
+
+
 def test_pixels_are_enrolled_without_a_path(gallery: Gallery) -> None:
     pixels = [np.full((20, 20, 3), value, np.uint8) for value in (10, 200)]
     assert gallery.add(pixels, ["dark", "bright"]).added == 2
