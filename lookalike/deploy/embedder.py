@@ -111,6 +111,10 @@ class Embedder:
         made._set(runtime, preprocess, size, binarize, fingerprint, name)
         return made
 
+    def __repr__(self) -> str:
+        unit = "bits" if self.binarize else "numbers"
+        return f"<Embedder of {self.name}: {self.size} {unit}, {type(self.runtime).__name__}>"
+
     def verify(self) -> None:
         """Raise UserError where the files of the model folder are not those of its fingerprint.
 

@@ -96,6 +96,8 @@ class ModelFolder:
                 raise UserError(
                     f"{path} was written before model folders had {MANIFEST}: export the model again"
                 )
+            if path.is_file():
+                raise UserError(f"{path} is a file: name the model folder in which it lies")
             what = "is not a model folder" if path.is_dir() else "does not exist"
             raise UserError(f"{path} {what}: no {MANIFEST} there (lookalike export writes one)")
         try:

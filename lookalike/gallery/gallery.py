@@ -148,8 +148,10 @@ class Gallery:
 
         warn: log how many are broken, and how many have another label now, with the first of each.
 
-        Raises UserError when the two lists differ in length.
+        Raises UserError when the two lists differ in length, or one is no list.
         """
+        if isinstance(pictures, (str, Path)) or isinstance(labels, str):
+            raise UserError("pictures and labels are two lists: gallery.add([picture], [label])")
         if len(pictures) != len(labels):
             raise UserError(f"{len(pictures)} pictures but {len(labels)} labels")
         names = [_name(picture) for picture in pictures]

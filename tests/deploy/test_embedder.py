@@ -213,3 +213,9 @@ def test_threads_of_the_environment(trained: Path, monkeypatch: pytest.MonkeyPat
 def test_broken_bytes_are_named_by_their_position(model: Embedder, some: list[Path]) -> None:
     with pytest.raises(BrokenImage, match=r"^picture 2: "):
         model.encode([some[0].read_bytes(), some[1].read_bytes(), b"junk"])
+
+
+def test_it_says_what_it_is(model: Embedder, trained: Path) -> None:
+    assert repr(model) == f"<Embedder of {trained / 'inference'}: 16 numbers, {type(model.runtime).__name__}>"
+    with pytest.raises(UserError, match=r"model.onnx is a file: name the model folder"):
+        Embedder(trained / "inference/model.onnx")

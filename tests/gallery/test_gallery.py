@@ -70,6 +70,8 @@ def test_add_tells_what_it_left_out(gallery: Gallery, paths: list[str], tmp_path
     assert gallery.add([], []).added == 0
     with pytest.raises(UserError, match="2 pictures but 1 labels"):
         gallery.add(paths[:2], ["a"])
+    with pytest.raises(UserError, match="two lists"):
+        gallery.add(paths[0], "a")
 
 
 def test_add_warns_once_of_broken_pictures_and_once_of_conflicts(

@@ -211,7 +211,7 @@ def export_model(
     metrics, data = metrics or facts.metrics, facts.metrics_data
     if options.converts:
         data = {**data, "model": f"in float32, with features of {full} numbers: not this graph"}
-    calibrated = _calibrated(folder)
+    before, calibrated = _before(folder)
     with atomic_folder(folder) as part:
         write_weights(module, part / WEIGHTS)
         write_graph(exported, example, part / GRAPH)
@@ -256,6 +256,11 @@ def export_model(
         same_model = calibrated is not None and calibrated.fingerprint == written.fingerprint
         if calibrated is not None and same_model:
             written.write_thresholds(calibrated)
+    if before is not None and before.fingerprint != written.fingerprint:
+        logger.warning(
+            f"{folder} held another model ({before.size} numbers, fingerprint {before.fingerprint[:12]}): "
+            "vectors and galleries that were made with it do not go with this one"
+        )
     if calibrated is not None and not same_model:
         logger.warning(
             f"{folder} has no thresholds any more: they were found with another model (fingerprints "
@@ -274,12 +279,16 @@ def export_model(
     )
 
 
-def _calibrated(folder: Path) -> Thresholds | None:
-    """The thresholds of the older model folder that an export replaces; None of one that cannot be read."""
+def _before(folder: Path) -> tuple[ModelFolder | None, Thresholds | None]:
+    """The older model folder that an export replaces and its thresholds; None of what cannot be read."""
     try:
-        return ModelFolder.open(folder).found_thresholds()
+        before = ModelFolder.open(folder)
     except UserError:
-        return None
+        return None, None
+    try:
+        return before, before.found_thresholds()
+    except UserError:
+        return before, None
 
 
 def _resized_before(preprocess: Preprocess, encode: Encode) -> Encode:

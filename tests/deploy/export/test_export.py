@@ -338,6 +338,7 @@ def test_thresholds_stay_with_the_same_model_and_go_with_another(
         assert (again.found_thresholds() is not None) == kept
         assert ("## Thresholds" in (folder / "README.md").read_text("utf-8")) == kept
         assert ("has no thresholds any more" in caplog.text) == (not kept)
+        assert ("held another model (" in caplog.text) == (not kept)
 
 
 def test_the_model_folder_keeps_the_figures_of_its_checkpoint(pictures: Path, trained: Path) -> None:
