@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,8 @@ _LISTS = ("cls_label_path", "image_root", "name")
 
 @dataclass(frozen=True)
 class Provenance:
-    """made_from: recipe, weights, training. metrics: the figures of the checkpoint's epoch, taken on
-    `metrics_data`.
+    """made_from: recipe, weights, training. metrics: the figures at the end of training, else those of the
+    checkpoint's epoch, taken on `metrics_data`.
     """
 
     made_from: dict[str, Any]
@@ -33,7 +33,7 @@ class Provenance:
     @classmethod
     def of(cls, recipe: Recipe, weights: str | None) -> Provenance:
         """What is known of the weights of a recipe."""
-        epoch = _last_epoch(weights)
+        epoch, final = _last_epoch(weights), _final_score(weights)
         train = recipe.data.Train if recipe.data is not None else None
         made_from = {
             "recipe": recipe.name,
@@ -43,19 +43,26 @@ class Provenance:
             "lookalike": importlib.import_module("lookalike").__version__,
             "torch": torch.__version__,
         }
+        if final:
+            return cls(made_from, final, _described(recipe, "Eval"))
         return cls(made_from, epoch.get("eval") or {}, scored_on(recipe))
 
 
 def scored_on(recipe: Recipe) -> dict[str, str]:
-    """The pictures that the figures of a checkpoint are of: those that chose it, where there are such."""
-    chose = recipe.data is not None and recipe.data.Validation is not None
-    name = "Validation" if chose else "Eval"
+    """The pictures that the figures of a checkpoint's epoch are of: those that chose it, where there are
+    such.
+    """
+    if recipe.data is None or recipe.data.Validation is None:
+        return _described(recipe, "Eval")
+    told = _described(recipe, "Validation")
+    return told | {"note": "these chose the best epoch, so that their figures flatter"} if told else {}
+
+
+def _described(recipe: Recipe, name: str) -> dict[str, str]:
     try:
-        blocks = evaluation_blocks(recipe, name)
+        return data_of(evaluation_blocks(recipe, name), name)
     except UserError:  # it cannot be scored as it stands, which is no reason not to export it
         return {}
-    note = {"note": "these chose the best epoch, so that their figures flatter"} if chose else {}
-    return data_of(blocks, name) | note
 
 
 def data_of(blocks: Mapping[str, Section], name: str) -> dict[str, str]:
@@ -74,12 +81,23 @@ def _pictures(block: Any) -> str:
 
 def _last_epoch(weights: str | None) -> dict[str, Any]:
     """What a checkpoint folder says of the epoch that it holds; empty of other weights."""
-    file = Path(weights or "") / "state" / "training.json"
+    last = _of_state(
+        weights, "training.json", lambda told: dict(told["history"][-1]) if told["history"] else {}
+    )
+    return last or {}
+
+
+def _final_score(weights: str | None) -> dict[str, float]:
+    """What a checkpoint folder says of its score when training was done; empty where it was not scored."""
+    return _of_state(weights, "score.json", lambda told: dict(told["metrics"])) or {}
+
+
+def _of_state(weights: str | None, name: str, part: Callable[[Any], Any]) -> Any:
+    file = Path(weights or "") / "state" / name
     if weights is None or not file.is_file():
-        return {}
+        return None
     try:
-        history = json.loads(file.read_text(encoding="utf-8"))["history"]
-        return dict(history[-1]) if history else {}
+        return part(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{file}, which says how these weights were trained, is damaged ({type(error).__name__}: "

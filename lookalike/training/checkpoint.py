@@ -9,6 +9,7 @@
         training.pt            optimizer, schedule, loss scaler, random generators; read with weights_only
         model.safetensors      the raw weights, where the recipe has EMA
         loss.safetensors       weights of losses that have any
+        score.json             what these weights reached on DataLoader.Eval, once the run is done
 
 Files are written beside their place and renamed into it, so a crash leaves the older checkpoint.
 """
@@ -19,7 +20,7 @@ import contextlib
 import json
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -123,6 +124,12 @@ def save_checkpoint(
             torch.save(training, file)
         write_json(state / "training.json", asdict(progress))
         (part / "recipe.yaml").write_text(recipe_text, encoding="utf-8")
+
+
+def keep_score(folder: Path, metrics: Mapping[str, float]) -> None:
+    """Write what the weights of a checkpoint reached when training was done; for the model card."""
+    if process.is_main() and folder.is_dir():
+        write_json(folder / "state" / "score.json", {"metrics": dict(metrics)})
 
 
 def copy_checkpoint(source: Path, target: Path) -> None:

@@ -355,8 +355,12 @@ class Trainer:
                 self.progress.best_epoch or self.epochs, "Final, best_model", evaluation.metrics
             )
             self.last_metrics = dict(evaluation.metrics)
+            scored = [best]
         else:
             self._score(self.benchmark, self.epochs)
+            scored = [self.folder / "latest", *([best] if self.online is None else [])]
+        for folder in scored:
+            checkpoints.keep_score(folder, self.last_metrics)
 
     def _save(self, name: str) -> None:
         states = distributed.gather_objects(checkpoints.random_state(self.device))

@@ -25,6 +25,15 @@ def test_the_figures_are_those_of_the_epoch_that_it_holds(pictures: Path, tmp_pa
     assert (found.metrics, found.made_from["epochs"]) == ({"recall1": 0.2}, 2)
 
 
+def test_the_score_when_training_was_done_stands_before_it(pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "score.json").write_text('{"metrics": {"recall1": 0.9}}', "utf-8")
+    (tmp_path / "state" / "training.json").write_text('{"history": [{"epoch": 3}]}', "utf-8")
+    found = Provenance.of(Recipe.from_dict(recipe_values(pictures, tmp_path)), str(tmp_path))
+    assert (found.metrics, found.made_from["epochs"]) == ({"recall1": 0.9}, 3)
+    assert set(found.metrics_data) == {"DataLoader.Eval.Query", "DataLoader.Eval.Gallery"}
+
+
 def test_a_checkpoint_before_its_first_epoch_has_none(pictures: Path, tmp_path: Path) -> None:
     assert of('{"history": []}', pictures, tmp_path).metrics == {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,9 @@ def test_without_online_evaluation_the_end_is_scored_once(
         load_file(tmp_path / "RecModel" / name / "model.safetensors") for name in ("latest", "best_model")
     )
     assert all(torch.equal(latest[name], best[name]) for name in latest)
+    for name in ("latest", "best_model"):  # for the model card
+        kept = json.loads((tmp_path / "RecModel" / name / "state/score.json").read_text())
+        assert kept == {"metrics": result.metrics}
 
 
 def test_validation_spares_the_benchmark_for_the_end(
@@ -68,9 +72,11 @@ def test_validation_spares_the_benchmark_for_the_end(
     values = _values(pictures, tmp_path, eval_mode="retrieval")
     values["DataLoader"]["Validation"] = {"Query": values["DataLoader"]["Eval"]["Gallery"]}
     with caplog.at_level(logging.INFO, "lookalike"):
-        train(Recipe.from_dict(values))
+        result = train(Recipe.from_dict(values))
     told = [record.message.split("]")[2] for record in caplog.records if "[Eval]" in record.message]
     assert told == ["[Validation", "[Validation", "[Final, best_model"]
+    kept = json.loads((tmp_path / "RecModel/best_model/state/score.json").read_text())
+    assert kept == {"metrics": result.metrics}
 
 
 def test_nan_stops_and_keeps_the_last_good_checkpoint(pictures: Path, tmp_path: Path) -> None:
