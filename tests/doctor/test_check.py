@@ -230,6 +230,7 @@ def test_weights_are_told_and_not_fetched(
         raise AssertionError("check went to the network")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.delenv("LOOKALIKE_CACHE", raising=False)
     for name in ("HF_HOME", "HF_HUB_CACHE", "TORCH_HOME", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, str(tmp_path / "cache"))
     import huggingface_hub.constants
