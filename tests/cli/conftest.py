@@ -87,3 +87,9 @@ def model(trained: Path) -> Path:
 @pytest.fixture
 def checkpoint(trained: Path) -> Path:
     return trained / "RecModel" / "best_model"
+
+
+@pytest.fixture
+def some(pictures: Path) -> list[Path]:
+    """The pictures of one class, sorted."""
+    return sorted((pictures / "pictures" / "class 7").iterdir())
