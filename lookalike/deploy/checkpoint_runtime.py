@@ -73,7 +73,7 @@ def embedder_of_recipe(
     module: nn.Module = LayerFeatures(model, layers) if layers else deployed_module(recipe, model)
     preprocess = recipe_preprocess(recipe)
     size = _size(module, preprocess.image_shape or recipe.global_.image_shape)
-    runtime = TorchRuntime(module, torch_device(device), precision=precision, compiled=compile)
+    runtime = TorchRuntime(module, torch_device(device), precision=precision, compile=compile)
     binarize = None if layers else recipe.global_.feature_binarize
     named = layers[0] if len(layers) == 1 else layers
     kind = [named or output_key(recipe), size, recipe.global_.feature_normalize, binarize]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Generator, Iterable, Sequence, Sized
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeGuard
 
@@ -16,7 +17,7 @@ from lookalike.deploy.broken import OnBroken, Skipped, told_of
 from lookalike.deploy.graph_input import before_graph
 from lookalike.deploy.model_folder import ModelFolder
 from lookalike.deploy.pipeline import Pipeline, Positions, check_counts, computed_ahead, default_workers
-from lookalike.deploy.runtimes.runtime import Batch, Floats, Runtime, open_runtime
+from lookalike.deploy.runtimes.runtime import Batch, BeginsAhead, Floats, Runtime, open_runtime
 from lookalike.deploy.sources import Source, as_picture, each_source, is_one
 from lookalike.deploy.thresholds import Thresholds
 from lookalike.images import Preprocess
@@ -194,8 +195,8 @@ class Embedder:
         workers = default_workers() if workers is None else workers
         check_counts(batch_size, workers)
         told = told_of(on_broken)
-        if self._takes_as_it_is(sources):
-            return computed_ahead(batch_size, sources, self._begun)
+        if isinstance(self.runtime, BeginsAhead) and self._takes_as_it_is(sources):
+            return computed_ahead(batch_size, sources, partial(self._begun, self.runtime))
         geometry = self.geometry
 
         def read(source: Source, out: NDArray[Any] | None) -> NDArray[Any]:
@@ -224,8 +225,8 @@ class Embedder:
         return shape and (*shape[1:], shape[0])
 
     def _takes_as_it_is(self, sources: Any) -> TypeGuard[NDArray[Any]]:
-        """Whether this is an array (N, H, W, 3) with which a runtime that works behind our back can begin."""
-        if self.geometry is None or not hasattr(self.runtime, "begin"):
+        """Whether this is an array (N, H, W, 3) of pixels as the runtime takes them."""
+        if self.geometry is None:
             return False
         if not isinstance(sources, np.ndarray) or sources.ndim != 4 or sources.dtype != np.uint8:
             return False
@@ -235,8 +236,8 @@ class Embedder:
         probe = np.random.default_rng(0).integers(0, 256, sources.shape[1:], dtype=np.uint8)
         return np.array_equal(self.geometry(probe), probe)
 
-    def _begun(self, batch: Batch) -> Callable[[], NDArray[Any]]:
-        result = self.runtime.begin(np.ascontiguousarray(batch))  # type: ignore[attr-defined]
+    def _begun(self, runtime: BeginsAhead, batch: Batch) -> Callable[[], NDArray[Any]]:
+        result = runtime.begin(np.ascontiguousarray(batch))
         return lambda: self._finish(result())
 
     def _vectors(self, batch: Batch) -> NDArray[Any]:

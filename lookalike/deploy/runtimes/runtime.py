@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,13 +33,21 @@ class Runtime(Protocol):
     def __call__(self, batch: Batch) -> Floats: ...
 
 
+@runtime_checkable
+class BeginsAhead(Protocol):
+    """A runtime that computes behind the caller's back."""
+
+    def begin(self, batch: Batch) -> Callable[[], Floats]:
+        """Begin with a batch, which may be written to then; what is returned waits for its features."""
+
+
 def open_runtime(
     folder: ModelFolder,
     backend: str = "auto",
     threads: int | None = None,
     device: str = "cpu",
     precision: str = "fp32",
-    compiled: bool = False,
+    compile: bool = False,
 ) -> Runtime:
     """What runs a model folder.
 
@@ -48,7 +56,7 @@ def open_runtime(
         use it.
     threads: how many compute a batch; by default as many as OMP_NUM_THREADS says, or as there are cores.
     device: `cpu`, or `cuda` (`cuda:1`) where the backend can use such a device.
-    precision, compiled: of `torch`, see `deploy.runtimes.torch_runtime`; `auto` takes it for them on a GPU.
+    precision, compile: of `torch`, see `deploy.runtimes.torch_runtime`; `auto` takes it for them on a GPU.
 
     Raises UserError where the backend is unknown or not installed, the graph is damaged, or the device is
     not there.
@@ -60,8 +68,8 @@ def open_runtime(
     if threads is not None and threads < 1:
         raise UserError(f"threads must be 1 or more, and is {threads}")
     options: tuple[Any, ...] = ()
-    if precision != "fp32" or compiled:
-        backend, options = _with_torch(backend, device), (precision, compiled)
+    if precision != "fp32" or compile:
+        backend, options = _with_torch(backend, device), (precision, compile)
     if backend == "onnx":
         return OnnxRuntime(folder.graph_file, threads, device)
     # by name, so that nobody needs the packages of a runtime that is not used

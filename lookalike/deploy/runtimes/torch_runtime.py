@@ -33,7 +33,7 @@ class TorchRuntime:
     threads: a setting of PyTorch for the whole process; without it, it stays as it is.
     precision: what the layers compute in. Weights stay float32 and are cast on the way (autocast), and so do
         norms and means: a feature has length 1 to float32's rounding.
-    compiled: with `torch.compile`, which takes a while at the first batch, and may do so again at a larger
+    compile: with `torch.compile`, which takes a while at the first batch, and may do so again at a larger
         one; a batch with fewer pictures than one before is filled up to it.
     takes_pixels: the module takes RGB pixels (N, H, W, 3) of uint8, a quarter of the bytes to copy.
 
@@ -47,7 +47,7 @@ class TorchRuntime:
         device: torch.device,
         threads: int | None = None,
         precision: Precision = "fp32",
-        compiled: bool = False,
+        compile: bool = False,
         takes_pixels: bool = False,
     ) -> None:
         if precision not in _TYPES:
@@ -57,9 +57,9 @@ class TorchRuntime:
         self.device, self.precision, self.takes_pixels = device, precision, takes_pixels
         self.module = module.eval().to(device).to(memory_format=torch.channels_last)
         self._type = _TYPES[precision]
-        self._compiled = compiled
+        self._compiled = compile
         # freezing folds batch norms into their convolutions and casts weights once
-        self._run = torch.compile(self.module, options={"freezing": True}) if compiled else self.module
+        self._run = torch.compile(self.module, options={"freezing": True}) if compile else self.module
         self._largest = 0
         self._launching = Lock()
         self.reentrant = device.type == "cuda"
@@ -73,10 +73,7 @@ class TorchRuntime:
         return self.begin(batch)()
 
     def begin(self, batch: Batch) -> Callable[[], Floats]:
-        """Compute a batch, on a GPU behind the caller's back: what is returned waits for the features.
-
-        The batch may be written to as soon as this returns.
-        """
+        """See `BeginsAhead`; on the CPU the features are there already."""
         count = len(batch)
         if self._compiled and count < self._largest:
             batch = np.concatenate([batch, np.repeat(batch[-1:], self._largest - count, axis=0)])
@@ -120,7 +117,7 @@ def open_folder(
     threads: int | None,
     device: str,
     precision: Precision = "fp32",
-    compiled: bool = False,
+    compile: bool = False,
 ) -> TorchRuntime:
     """What runs the weights of a model folder in PyTorch; see `open_runtime`.
 
@@ -133,7 +130,7 @@ def open_folder(
         with contextlib.suppress(UserError):  # a preprocessing that cannot be parted stays where it is
             module = FromPixels(module, folder.preprocessing().split().arithmetic)
             takes_pixels = True
-    return TorchRuntime(module, where, threads, precision, compiled, takes_pixels)
+    return TorchRuntime(module, where, threads, precision, compile, takes_pixels)
 
 
 def torch_device(device: str) -> torch.device:

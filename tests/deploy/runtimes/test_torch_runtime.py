@@ -78,7 +78,7 @@ def test_a_smaller_batch_is_filled_up_where_it_was_compiled(monkeypatch: pytest.
             return batch.float().mean(dim=(2, 3))
 
     monkeypatch.setattr(torch, "compile", lambda module, **_: module)  # a compiler takes a minute
-    runtime = TorchRuntime(Counts(), torch.device("cpu"), compiled=True)
+    runtime = TorchRuntime(Counts(), torch.device("cpu"), compile=True)
     batch = np.random.default_rng(0).random((5, 3, 4, 4), dtype=np.float32)
     expected = batch.mean(axis=(2, 3))
     for count in (4, 1, 3, 5, 2):
