@@ -25,6 +25,12 @@ class UserError(LookalikeError):
     """Whether the message begins with the place of the mistake (`Place.error`)."""
 
 
+def line_of(error: BaseException, last: bool = False) -> str:
+    """The first line of what a library says of its error, or the last; the name of one that says nothing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1 if last else 0] if lines else type(error).__name__
+
+
 class BrokenImage(UserError):
     """A file that is missing or cannot be decoded as an image.
 

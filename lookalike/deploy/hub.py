@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lookalike.core.errors import LookalikeError, UserError
+from lookalike.core.errors import LookalikeError, UserError, line_of
 from lookalike.core.files import atomic_folder
 from lookalike.core.hub import why_out_of_reach
 from lookalike.deploy.model_folder import CARD, FILES, MANIFEST, PROGRAM, ModelFolder, refuse_foreign_folder
@@ -169,10 +169,6 @@ def _named(repository: str, revision: str | None) -> str:
     return f"{repository} at {revision}" if revision else repository
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
 @contextlib.contextmanager
 def _told(repository: str, doing: str, revision: str | None = None) -> Iterator[None]:
     """Turn what the Hub answers into one sentence, without its text: addresses in it may hold secrets."""
@@ -206,4 +202,4 @@ def _told(repository: str, doing: str, revision: str | None = None) -> Iterator[
         said = f", {error.server_message}" if error.server_message else ""
         raise LookalikeError(f"the Hub could not {doing} {repository} (HTTP {status}{said})") from error
     except ValueError as error:  # it refuses a model card whose head it cannot read
-        raise UserError(f"the Hub refuses {repository}: {_first_line(error)}") from error
+        raise UserError(f"the Hub refuses {repository}: {line_of(error)}") from error

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lookalike.core.errors import UserError
+from lookalike.core.errors import UserError, line_of
 from lookalike.deploy.embedder import Embedder
 from lookalike.deploy.runtimes.runtime import Batch, Floats, GraphInput, Runtime
 from lookalike.recipe.views import Views
@@ -94,7 +94,7 @@ def _encode_resized(encode: Callable[[Batch], Floats], view: Batch, scale: float
         return encode(view)
     # the ways in which position embeddings, windows and flattened maps refuse another size
     except (RuntimeError, ValueError, AssertionError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = line_of(error)
         height, width = view.shape[2:]
         raise UserError(
             f"test-time scales: the model cannot take pictures of {height}x{width}, which the scale "

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lookalike.core.errors import UserError
+from lookalike.core.errors import UserError, line_of
 from lookalike.doctor.embedders import Ask, ask, why_not_fetched
 from lookalike.doctor.survey import Survey
 from lookalike.images.operations.resize import check_interpolation
@@ -207,9 +207,10 @@ def _build(name: str, asked: Ask, size: int, given: bool) -> _Built:
                 failure = failure or error
                 continue
             return _Built(arguments, side, width, seconds, _stem(network))
+    assert failure is not None
     raise UserError(
         f"{name} does not take pictures of {size} x {size}, its own are {own} x {own}: choose another --size "
-        f"({str(failure).strip().splitlines()[0]})"
+        f"({line_of(failure)})"
     ) from failure
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from lookalike.core.component import Component
-from lookalike.core.errors import LookalikeError
+from lookalike.core.errors import LookalikeError, line_of
 from lookalike.data import build_transforms
 from lookalike.doctor.findings import Report
 from lookalike.doctor.weights import backbones_from_files, exists, tell_address
@@ -75,7 +75,7 @@ def _model(recipe: Recipe, report: Report) -> Model | None:
             "model",
             f"{arch.place}: the model cannot run on pictures of Global.image_shape "
             f"{[channels, height, width]}: "
-            f"{_first_line(error)}",
+            f"{line_of(error)}",
         )
         return None
     for (name, network), one, size in zip(recipe.networks.items(), _single(model), sizes, strict=True):
@@ -202,7 +202,3 @@ def _schedule(part: Any, epochs: int, steps: int | None, report: Report) -> None
         )
     if max(rates) == 0:
         report.doubtful("optimizer", "Optimizer.lr: the learning rate is 0, so nothing will be learned")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

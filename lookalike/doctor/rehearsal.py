@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lookalike.core.component import Component
-from lookalike.core.errors import LookalikeError
+from lookalike.core.errors import LookalikeError, line_of
 from lookalike.data import Loader, LoaderSettings, build_dataset, build_sampler
 from lookalike.doctor.findings import Report
 from lookalike.doctor.parts import Parts
@@ -221,7 +221,7 @@ def _steps(
             report.wrong("rehearsal", str(error))
             return None
         except (RuntimeError, ValueError, IndexError) as error:
-            report.wrong("rehearsal", f"a training step failed: {str(error).strip().splitlines()[0]}")
+            report.wrong("rehearsal", f"a training step failed: {line_of(error)}")
             return None
         seconds, update = min(seconds, computed - started), min(update, _now(device) - computed)
         kept = sum(kept_now.values())

@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 import torch
 import torch.nn.functional as F
 
-from lookalike.core.errors import UserError
+from lookalike.core.errors import UserError, line_of
 from lookalike.recipe.views import Views
 
 
@@ -75,7 +75,7 @@ def _encode_resized(encode: Callable[[torch.Tensor], Any], view: torch.Tensor, s
         raise
     # the ways in which position embeddings, windows and flattened maps refuse another size
     except (UserError, RuntimeError, ValueError, AssertionError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = line_of(error)
         height, width = view.shape[-2:]
         raise UserError(
             f"Global.test_time_scales: the model cannot take pictures of {height}x{width}, which the scale "

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lookalike.core.errors import UserError, did_you_mean, missing_extra
+from lookalike.core.errors import UserError, did_you_mean, line_of, missing_extra
 from lookalike.images.list_files import Columns, root_prefix
 from lookalike.images.records import number_classes
 
@@ -116,7 +116,7 @@ def _read_parquet(table: str | Path, wanted: list[str]) -> tuple[list[list[str]]
             _column(table, file.schema_arrow.names, name)
         content = file.read(columns=wanted)
     except pyarrow.ArrowException as error:
-        raise UserError(f"{table}: not a Parquet file: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{table}: not a Parquet file: {line_of(error)}") from None
     values = [
         ["" if value is None else str(value).strip() for value in content.column(name).to_pylist()]
         for name in wanted

@@ -7,6 +7,7 @@ from torch import nn
 from torch.func import functional_call
 
 from lookalike.core.component import Place
+from lookalike.core.errors import line_of
 
 _NOWHERE = Place()
 
@@ -53,5 +54,5 @@ def _seeing_black(
         return module(torch.zeros(1, *image_shape, device=device))
     except RuntimeError as error:
         size = "x".join(map(str, image_shape))
-        reason = str(error).strip().splitlines()[0]
+        reason = line_of(error)
         raise place.error(f"{type(module).__name__} cannot take pictures of {size} ({reason})") from error

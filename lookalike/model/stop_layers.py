@@ -23,6 +23,7 @@ from collections.abc import Collection
 from torch import nn
 
 from lookalike.core.component import Place
+from lookalike.core.errors import line_of
 
 DOCUMENT_NAMES = {"flatten_0": "flatten", "adaptive_avg_pool2d_0": "avg_pool"}
 """Layer names in older documents of the reference, and what they are called in its code and here."""
@@ -126,5 +127,5 @@ def _traced_up_to(
     try:
         return traced_up_to(module, path, watched)
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = line_of(error)
         raise (place or Place()).error(f"the network cannot be cut at '{name}': {reason}") from error

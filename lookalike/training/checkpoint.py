@@ -33,7 +33,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lookalike.core import process
-from lookalike.core.errors import LookalikeError, UserError
+from lookalike.core.errors import LookalikeError, UserError, line_of
 from lookalike.core.files import atomic_folder, recover_folder, write_json
 from lookalike.model.slim.structure import metadata_of
 from lookalike.recipe import Recipe, different_keys, load_recipe
@@ -152,7 +152,7 @@ def told_in_words(folder: Path) -> Iterator[None]:
         cause: BaseException = error
         if isinstance(error, RuntimeError) and isinstance(error.__context__, OSError):
             cause = error.__context__  # torch.save hides the reason behind a message of its own
-        reason = (cause.strerror if isinstance(cause, OSError) else None) or str(cause).splitlines()[0]
+        reason = (cause.strerror if isinstance(cause, OSError) else None) or line_of(cause)
         kept = f"; the older {folder.name} is unharmed" if folder.is_dir() else ""
         raise LookalikeError(f"the checkpoint {folder} could not be written: {reason}{kept}") from error
 
@@ -216,7 +216,7 @@ def load_checkpoint(
         optimizers.load_state_dict(training["optimizers"])
         scaler.load_state_dict(training["scaler"])
     except (RuntimeError, ValueError, KeyError) as error:
-        last = str(error).strip().splitlines()[-1].strip()
+        last = line_of(error, last=True)
         raise UserError(
             f"Global.checkpoints: {folder} belongs to another model or optimizer than this recipe's: {last}"
         ) from None
@@ -228,8 +228,7 @@ def _read(reader: Callable[[Path], T], file: Path) -> T:
     try:
         return reader(file)
     except Exception as error:  # each library has its own errors for bytes that make no sense
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"Global.checkpoints: {file} is damaged: {first}") from None
+        raise UserError(f"Global.checkpoints: {file} is damaged: {line_of(error)}") from None
 
 
 def _read_progress(file: Path) -> Progress:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lookalike.core.errors import LookalikeError, missing_extra
+from lookalike.core.errors import LookalikeError, line_of, missing_extra
 
 INPUT, OUTPUT = "images", "features"
 """The names of what goes into the graph and what comes out of it."""
@@ -126,9 +126,7 @@ def _quiet(what: str) -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     except Exception as error:  # the exporter raises whatever a module's operations raise
-        raise LookalikeError(
-            f"the model could not be exported {what}: {str(error).strip().splitlines()[0]}"
-        ) from error
+        raise LookalikeError(f"the model could not be exported {what}: {line_of(error)}") from error
     finally:
         for each, level in zip(noisy, before, strict=True):
             each.setLevel(level)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lookalike.core.errors import UserError, missing_extra
+from lookalike.core.errors import UserError, line_of, missing_extra
 from lookalike.core.machine import available_threads
 from lookalike.deploy.model_folder import ModelFolder
 from lookalike.deploy.runtimes.runtime import Batch, Floats, GraphInput, device_number
@@ -37,7 +37,7 @@ class OpenVinoRuntime:
             done = "compiled"  # the processor may lack what the graph needs
             self.compiled = core.compile_model(model, "CPU", options)
         except Exception as error:  # OpenVINO raises RuntimeError, and in some versions its own kinds
-            raise UserError(f"{graph} cannot be {done} by OpenVINO: {_first_line(error)}") from None
+            raise UserError(f"{graph} cannot be {done} by OpenVINO: {line_of(error, last=True)}") from None
         taken = model.inputs[0]
         shape = tuple(None if each.is_dynamic else each.get_length() for each in taken.get_partial_shape())
         self.input = GraphInput(
@@ -77,8 +77,3 @@ def _fold_constants(model: Any) -> None:
     passes = Manager()
     passes.register_pass(ConstantFolding())
     passes.run_passes(model)
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

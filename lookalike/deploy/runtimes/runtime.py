@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, get_args, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.core.errors import UserError, nearest_or_all
+from lookalike.core.errors import UserError, line_of, nearest_or_all
 from lookalike.core.machine import threads_asked_for
 from lookalike.deploy.model_folder import ModelFolder
 
@@ -132,9 +132,7 @@ class OnnxRuntime:
         try:
             self.session = onnxruntime.InferenceSession(str(graph), options, providers=providers)
         except Exception as error:  # onnxruntime raises its own, undocumented types for a damaged file
-            raise UserError(
-                f"{graph} cannot be read as an ONNX graph: {str(error).splitlines()[0]}"
-            ) from None
+            raise UserError(f"{graph} cannot be read as an ONNX graph: {line_of(error)}") from None
         _refuse_another_provider(device, providers, self.session.get_providers())
         self.reentrant = device == "cpu" and options.intra_op_num_threads == 1
         first = self.session.get_inputs()[0]

@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from lookalike.core.component import Component
-from lookalike.core.errors import LookalikeError, UserError, did_you_mean
+from lookalike.core.errors import LookalikeError, UserError, did_you_mean, line_of
 from lookalike.core.hub import why_out_of_reach
 from lookalike.model.backbones.timm_weights import cached_file
 
@@ -80,7 +80,7 @@ def create(component: Component, pretrained: bool = False) -> nn.Module:
     except Exception as error:
         if not pretrained:
             raise component.place.error(f"timm cannot build {name}: {error}") from error
-        raise _not_fetched(component, name, _first_line(error)) from error
+        raise _not_fetched(component, name, line_of(error)) from error
 
 
 def _without_the_hub(component: Component, name: str) -> dict[str, Any]:
@@ -107,10 +107,6 @@ def _not_fetched(component: Component, name: str, reason: str) -> LookalikeError
         f"{component.place}: the pretrained weights of {name} cannot be fetched from the hub ({reason}); "
         "with 'pretrained: PATH' they are read from a file"
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def classifier_keys(module: nn.Module) -> set[str]:
