@@ -219,7 +219,8 @@ class ModelFolder:
         return {key: value for key, value in asdict(self).items() if key != "path"}
 
     def _card(self) -> str:
-        return card(self._values(), self.preprocessing())
+        text, found = card(self._values(), self.preprocessing()), self.found_thresholds()
+        return text if found is None else replaced_section(text, "Thresholds", found.lines())
 
 
 def refuse_foreign_folder(folder: Path, advice: str) -> None:

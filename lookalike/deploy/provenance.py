@@ -15,6 +15,7 @@ from lookalike.core.component import Component, Section
 from lookalike.core.errors import UserError
 from lookalike.evaluation.recipe_sets import evaluation_blocks
 from lookalike.recipe import Recipe
+from lookalike.recipe.comparing import recipe_of_training
 
 _LISTS = ("cls_label_path", "image_root", "name")
 """What names the pictures of a `dataset` block, the best first."""
@@ -32,9 +33,13 @@ class Provenance:
 
     @classmethod
     def of(cls, recipe: Recipe, weights: str | None) -> Provenance:
-        """What is known of the weights of a recipe."""
+        """What is known of the weights of a recipe. Raises UserError where they tell it and are damaged.
+
+        Pictures are those that the recipe beside the weights names: an export may name others.
+        """
         epoch, final = _last_epoch(weights), _final_score(weights)
-        train = recipe.data.Train if recipe.data is not None else None
+        trained = recipe_of_training(recipe) if weights else recipe
+        train = trained.data.Train if trained.data is not None else None
         made_from = {
             "recipe": recipe.name,
             "weights": weights,
@@ -44,8 +49,8 @@ class Provenance:
             "torch": torch.__version__,
         }
         if final:
-            return cls(made_from, final, _described(recipe, "Eval"))
-        return cls(made_from, epoch.get("eval") or {}, scored_on(recipe))
+            return cls(made_from, final, _described(trained, "Eval"))
+        return cls(made_from, epoch.get("eval") or {}, scored_on(trained))
 
 
 def scored_on(recipe: Recipe) -> dict[str, str]:

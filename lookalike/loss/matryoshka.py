@@ -32,10 +32,10 @@ class MatryoshkaLoss(Term):
     (CELoss) reads the scores that a head with the same `sizes` gives of the first d numbers, by the first d
     columns of its weight (MRL-E in the paper); a head that has no `sizes` (FC, AdaMargin) cannot be used.
 
-    `weights` are the w_d, 1 unless given. `per_step`: in training only so many sizes a batch, drawn by
-    chance, the same in every process; their sum is not scaled up. With `normalize_feature` False x_:d keeps
-    its length. A loss with weights or a memory has one for each size: its `embedding_size` or `feat_dim` is
-    d. The sum is told as `Matryoshka_` and the name of the loss.
+    `weights` are the w_d, 1 unless given. `per_step`: in training only so many sizes a batch, drawn by a
+    generator of its own, alike in every process and run; their sum is not scaled up. With
+    `normalize_feature` False x_:d keeps its length. A loss with weights or a memory has one for each size:
+    its `embedding_size` or `feat_dim` is d. The sum is told as `Matryoshka_` and the name of the loss.
 
     Raises UserError for a size above D, and for a loss that does not read one feature a
     sample of one model.

@@ -22,6 +22,7 @@ from lookalike.model.batch_norm import use_biased_running_variance
 from lookalike.model.distillation import DISTILLATION, BackboneScores, DistillationModel, build_distillation
 from lookalike.model.fitting import check_fit
 from lookalike.model.freezing import freeze, is_norm
+from lookalike.model.heads import MarginHead
 from lookalike.model.layer_options import LAYER_OPTIONS, layer_choice
 from lookalike.model.layer_outputs import (
     existing_layers,
@@ -245,7 +246,7 @@ def build_rec_model(
         if arch.get("Neck")
         else None
     )
-    if neck is not None and any(getattr(part, "sizes", None) for part in neck.modules()):
+    if neck is not None and any(isinstance(part, MarginHead) and part.sizes for part in neck.modules()):
         raise place.at("Neck").error("'sizes' are for a head: a neck gives one output")
     head = (
         build_head(arch["Head"], place.at("Head").path, reference_behaviour=reference_behaviour)

@@ -42,6 +42,16 @@ def recipe_of_weights(weights: str | Path) -> Recipe | None:
     return load_recipe(file) if file.is_file() else None
 
 
+def recipe_of_training(recipe: Recipe) -> Recipe:
+    """The recipe beside the weights of a recipe; that recipe itself where there is none, or none that can be
+    read, which is told when the model is built.
+    """
+    try:
+        return (recipe_of_weights(recipe.weights) if recipe.weights else None) or recipe
+    except UserError:
+        return recipe
+
+
 def different_keys(before: Any, now: Any, path: str = "") -> list[str]:
     """Paths of the values in which two nested mappings differ, sorted; a key without a value is none."""
     left, right = _flat(before, path), _flat(now, path)

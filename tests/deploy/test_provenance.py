@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from lookalike import Recipe
 from lookalike.core.errors import UserError
@@ -32,6 +33,17 @@ def test_the_score_when_training_was_done_stands_before_it(pictures: Path, tmp_p
     found = Provenance.of(Recipe.from_dict(recipe_values(pictures, tmp_path)), str(tmp_path))
     assert (found.metrics, found.made_from["epochs"]) == ({"recall1": 0.9}, 3)
     assert set(found.metrics_data) == {"DataLoader.Eval.Query", "DataLoader.Eval.Gallery"}
+
+
+def test_pictures_are_those_of_the_training_not_of_the_export(pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "score.json").write_text('{"metrics": {"recall1": 0.9}}', "utf-8")
+    values = recipe_values(pictures, tmp_path)
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(values), "utf-8")
+    values["Global"]["pretrained_model"] = str(tmp_path)
+    values["DataLoader"]["Eval"]["Query"]["dataset"]["cls_label_path"] = "other.txt"
+    found = Provenance.of(Recipe.from_dict(values), str(tmp_path))
+    assert found.metrics_data["DataLoader.Eval.Query"] == str(pictures / "query.txt")
 
 
 def test_a_checkpoint_before_its_first_epoch_has_none(pictures: Path, tmp_path: Path) -> None:

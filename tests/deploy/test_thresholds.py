@@ -208,6 +208,8 @@ def test_a_model_folder_keeps_them_and_its_fingerprint(folder: Path) -> None:
         assert text.count("## Thresholds") == 1
         assert f"| same | {found.same.threshold:.4f} |" in text
     opened.verify()
+    opened.write()  # the card is made anew
+    assert f"| same | {found.same.threshold:.4f} |" in (folder / "README.md").read_text()
     (folder / "README.md").unlink()
     opened.write_thresholds(found)
     assert (folder / "README.md").read_text().startswith("---\nlibrary_name: lookalike\n")

@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 
 from lookalike.core.component import Component
-from lookalike.core.errors import UserError
 from lookalike.deploy.export.half import halve_weights
 from lookalike.deploy.export.reduced import Reduction, sizes_to_tell
 from lookalike.deploy.model_folder import ModelFolder
@@ -24,7 +23,7 @@ from lookalike.deploy.quantisation import quantise_graph
 from lookalike.loss import build_loss
 from lookalike.loss.matryoshka import MatryoshkaLoss
 from lookalike.recipe import Recipe
-from lookalike.recipe.comparing import recipe_of_weights
+from lookalike.recipe.comparing import recipe_of_training
 
 Prepare = Callable[[str], NDArray[Any]]
 
@@ -64,10 +63,7 @@ def trained_sizes(recipe: Recipe, key: str) -> list[int]:
     Loss.Train of the recipe beside the weights says so, else that of `recipe`. Empty where there is no such
     loss, or only of another output.
     """
-    try:
-        trained = (recipe_of_weights(recipe.weights) if recipe.weights else None) or recipe
-    except UserError:  # which was told when the model was built
-        trained = recipe
+    trained = recipe_of_training(recipe)
     read_by_head = trained.arch.get("head_feature_from") or "neck"
     sizes: set[int] = set()
     for entry in trained.loss_train:

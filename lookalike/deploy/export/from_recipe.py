@@ -252,10 +252,10 @@ def export_model(
         parity = prove(written, scored, pictures, limit, consequence, options.runtimes)
         written.parity = parity.to_json()
         written.seal()
-        written.write()
         same_model = calibrated is not None and calibrated.fingerprint == written.fingerprint
         if calibrated is not None and same_model:
-            written.write_thresholds(calibrated)
+            written.thresholds = calibrated.to_json()
+        written.write()
     if before is not None and before.fingerprint != written.fingerprint:
         logger.warning(
             f"{folder} held another model ({before.size} numbers, fingerprint {before.fingerprint[:12]}): "
