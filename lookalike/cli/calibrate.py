@@ -88,7 +88,11 @@ def calibrate(
     if not dry_run:
         assert model.folder is not None  # it was made from one
         if not force:
-            _refuse_worse(folder, found)
+            try:
+                _refuse_worse(folder, found)
+            except UserError:
+                logger.info("\n".join(_table(found)))  # minutes of work, which are told all the same
+                raise
         model.folder.write_thresholds(found)
     stored = "not stored (--dry-run)" if dry_run else f"stored in {folder}; 'lookalike search' uses them"
     answer({**asdict(found), "stored": not dry_run}, json, "\n".join([*_table(found), stored]))

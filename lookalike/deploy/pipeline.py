@@ -27,6 +27,8 @@ Positions = NDArray[np.int64]
 MAX_WORKERS = 32
 AHEAD = 2
 """Batches that are read, beyond those that are computed."""
+BEGUN = 2
+"""Batches that a runtime has begun at once, where there is nothing to read."""
 TURNS = 4
 """How often each thread takes pictures of a batch."""
 
@@ -189,7 +191,7 @@ def computed_ahead(
     for start in range(0, len(pictures), batch_size):
         batch = pictures[start : start + batch_size]
         waiting.append((np.arange(start, start + len(batch)), begin(batch)))
-        if len(waiting) == AHEAD:
+        if len(waiting) == BEGUN:
             positions, result = waiting.popleft()
             yield positions, result()
     for positions, result in waiting:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lookalike.core.log import warn_once
 
-_UNREAD_SUFFIXES = frozenset((
+_NOT_TAKEN = frozenset((
     ".heic", ".heif", ".hif", ".jxl", ".jxr", ".j2k", ".jpx", ".svg", ".svgz", ".psd", ".psb", ".xcf",
     ".eps", ".ico", ".tga", ".exr", ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2",
 ))  # fmt: skip
@@ -45,8 +45,9 @@ def foreign(data: bytes) -> str | None:
 
 
 class LeftAside:
-    """The files of a folder that are pictures and are not taken for ones: of a kind that is not read (known
-    by its suffix), or without a suffix (known by the first bytes). Hidden files do not count.
+    """The files of a folder that are pictures and are not taken from it: of a kind that nobody expects there
+    or nothing here reads (known by its suffix), or without a suffix (known by the first bytes). Named one by
+    one, those that Pillow reads are taken. Hidden files do not count.
     """
 
     def __init__(self, folder: str) -> None:
@@ -58,7 +59,7 @@ class LeftAside:
         """Count a file whose suffix is none of `IMAGE_SUFFIXES`, if it is such a one."""
         file = Path(path)
         suffix = file.suffix.lower()
-        if file.name.startswith(".") or (suffix and suffix not in _UNREAD_SUFFIXES):
+        if file.name.startswith(".") or (suffix and suffix not in _NOT_TAKEN):
             return
         if not suffix and not _is_picture(_beginning(path)):
             return

@@ -71,6 +71,8 @@ class ExportOptions:
         training pictures. precision: that of the weights in the graph. size: reduce features to so many
         numbers: the first ones where MatryoshkaLoss trained them, else by PCA. runtimes: further ones that
         the folder is to work in (`openvino`).
+
+    Raises UserError where quantize and precision say two things about the same weights.
     """
 
     input: InputKind = "float32_nchw"
@@ -81,6 +83,10 @@ class ExportOptions:
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
     size: int | None = None
     runtimes: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if self.quantize and self.precision != "fp32":
+            raise UserError("--quantize int8 and --precision say two things about the same weights: give one")
 
     @property
     def converts(self) -> bool:
@@ -205,8 +211,6 @@ def export_model(
     exported, limit = _to_precision(taken, module, noise, str(weights or recipe.name))
     if exported is not taken and (options.quantize or options.precision != "fp32"):
         raise UserError(f"{recipe.name}: its graph is in 8 bits as it is, since it was trained to round")
-    if options.quantize and options.precision != "fp32":
-        raise UserError("--quantize int8 and --precision say two things about the same weights: give one")
     facts = Provenance.of(recipe, weights)
     metrics, data = metrics or facts.metrics, facts.metrics_data
     if options.converts:

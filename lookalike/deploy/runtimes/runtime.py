@@ -120,6 +120,9 @@ class OnnxRuntime:
     """The graph of a model folder in onnxruntime.
 
     threads: how many compute a batch; by default as many as OMP_NUM_THREADS says, or as there are cores.
+
+    Raises UserError where the graph is damaged or takes something else than pictures, and where the device
+    cannot be used; a call, where a batch does not fit.
     """
 
     def __init__(self, graph: Path, threads: int | None = None, device: str = "cpu") -> None:
@@ -137,7 +140,9 @@ class OnnxRuntime:
         self.reentrant = device == "cpu" and options.intra_op_num_threads == 1
         first = self.session.get_inputs()[0]
         shape = tuple(each if isinstance(each, int) else None for each in first.shape)
-        self.input = GraphInput(graph, first.name, shape, np.dtype(_KINDS.get(first.type, np.float32)))
+        if first.type not in _KINDS:
+            raise UserError(f"{graph} takes {first.type}, which no preprocessing gives")
+        self.input = GraphInput(graph, first.name, shape, np.dtype(_KINDS[first.type]))
 
     def __call__(self, batch: Batch) -> Floats:
         self.input.check(batch)
@@ -145,7 +150,11 @@ class OnnxRuntime:
         return np.asarray(features, dtype=np.float32)
 
 
-_KINDS: dict[str, type] = {"tensor(uint8)": np.uint8, "tensor(float16)": np.float16}
+_KINDS: dict[str, type] = {
+    "tensor(float)": np.float32,
+    "tensor(uint8)": np.uint8,
+    "tensor(float16)": np.float16,
+}
 
 
 def device_number(device: str) -> int | None:

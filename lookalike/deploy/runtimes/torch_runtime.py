@@ -37,6 +37,8 @@ class TorchRuntime:
         one; a batch with fewer pictures than one before is filled up to it.
     takes_pixels: the module takes RGB pixels (N, H, W, 3) of uint8, a quarter of the bytes to copy.
 
+    Raises UserError for an unknown precision; a call, where the GPU has not enough memory.
+
     On a GPU, batches take turns on two streams, so that it does not wait for copies, nor for what the
     processor does between two batches.
     """
