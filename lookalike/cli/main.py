@@ -108,7 +108,7 @@ def run() -> None:
         sys.stderr.close()
         sys.exit(1)
     except Exception as error:
-        told = _usage_error(error) or _not_installed(error)
+        told = _usage_error(error) or _not_installed(error) or _in_the_way(error)
         if told is not None:
             _fail(told, 2)
         if debug:
@@ -151,13 +151,20 @@ def _not_installed(error: Exception) -> str | None:
     return str(missing_extra(name, "train", "this")) if name in _TRAINING_PACKAGES else None
 
 
+def _in_the_way(error: Exception) -> str | None:
+    """The sentence for a file that stands where a folder is needed; None for other errors."""
+    if isinstance(error, (FileExistsError, NotADirectoryError)) and error.filename:
+        return f"{error.filename} is in the way: a folder is needed there"
+    return None
+
+
 def _explain(error: Exception) -> str:
     """One sentence for an error that nobody foresaw; the ones of memory and disk are told in words."""
     text = str(error).strip().splitlines()[0] if str(error).strip() else ""
     if isinstance(error, MemoryError) or "out of memory" in text.lower() or "DefaultCPUAllocator" in text:
         return f"out of memory: use a smaller batch_size or smaller pictures ({text or 'MemoryError'})"
     if isinstance(error, OSError) and error.errno == 28:
-        return f"the disk is full: {error.filename or text}"
+        return f"the disk is full: {error.filename}" if error.filename else "the disk is full"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -130,7 +131,13 @@ def init_recipe(
         counts=counts,
         seed=seed,
     )
-    _write(facts, choices, numbered, names, parts, top, recipe_path, folder)
+    existed = folder.exists()
+    try:
+        _write(facts, choices, numbered, names, parts, top, recipe_path, folder)
+    except BaseException:
+        if not existed:  # lists without a recipe are of no use, and would be in the way the next time
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
     return InitResult(
         recipe=str(recipe_path),
         lists={part: str(path) for part, path in lists.items()},

@@ -156,9 +156,8 @@ def write_list(
                 name = absolute(name).removeprefix(root).replace(os.sep, "/")
             if delimiter in name or "\n" in name or "\r" in name:
                 raise UserError(
-                    f"cannot write '{name}' to {path}: the path holds the delimiter {delimiter!r} or a line "
-                    f"break; "
-                    f"use another delimiter or a CSV table"
+                    f"cannot write {name!r} to {path}: the path holds the delimiter {delimiter!r} or a line "
+                    "break; rename it, or use another delimiter or a CSV table"
                 )
             fields = [name, str(int(records.labels[index]))]
             if records.cameras is not None:

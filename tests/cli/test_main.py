@@ -154,6 +154,7 @@ def test_an_error_nobody_foresaw_is_one_line_and_debug_shows_where(
         (MemoryError(), "out of memory"),
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "out of memory"),
         (OSError(28, "No space left on device", "x.npz"), "the disk is full: x.npz"),
+        (OSError(28, "No space left on device"), "the disk is full (--debug"),
     ],
 )
 def test_memory_and_disk_are_told_in_words(
@@ -196,3 +197,29 @@ def test_a_closed_pipe_is_not_an_error_message() -> None:
     os.close(writing)
     assert done.returncode == 1
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("kind", [FileExistsError, NotADirectoryError])
+def test_a_file_in_the_way_of_a_folder_is_a_mistake(
+    command: Command, monkeypatch: pytest.MonkeyPatch, kind: type[OSError]
+) -> None:
+    def fail() -> None:
+        raise kind(17, "File exists", "a.png")
+
+    monkeypatch.setattr("lookalike.recipe.list_recipes", fail)
+    assert command("recipe", "list").sentence() == "a.png is in the way: a folder is needed there"
+
+
+def test_ctrl_c_while_the_command_is_loaded_is_one_line() -> None:
+    script = (
+        "import sys\n"
+        "class Stops:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'typer':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Stops())\n"
+        "from lookalike.__main__ import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "lookalike: stopped\n")

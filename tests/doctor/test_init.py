@@ -108,6 +108,14 @@ def test_names_with_blanks_and_other_letters(tmp_path: Path) -> None:
     assert report.ok, report.text()
 
 
+def test_nothing_is_left_where_a_name_cannot_be_written(tmp_path: Path) -> None:
+    for label in range(8):
+        draw_class(tmp_path / "data" / f"class\n{label}", 6, label)
+    with pytest.raises(UserError, match=r"cannot write 'class\\n.*; rename it"):
+        init_recipe(tmp_path / "data", tmp_path / "mine.yaml", backbone="Conv4")
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
 def test_broken_and_doubled_pictures_are_left_out_and_told(tmp_path: Path) -> None:
     data = draw_classes(tmp_path / "data", [6] * 9)
     (data / "class 0" / "0.png").write_bytes(b"no picture")

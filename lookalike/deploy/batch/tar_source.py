@@ -21,6 +21,8 @@ from lookalike.images.records import IMAGE_SUFFIXES
 
 LABEL_KINDS = ("cls", "json", "txt")
 """Members that may say the label; the first of them that does counts."""
+_PART = 1 << 20
+"""Bytes that are looked at together behind the end."""
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tbz2", ".tar.xz", ".txz", ".tar.zst")
 
 
@@ -152,6 +154,12 @@ class TarFile:
         with open(self.path, "rb") as file:
             file.seek(archive.offset)
             after = file.read(tarfile.BLOCKSIZE)
+            more = any(part.strip(b"\0") for part in iter(lambda: file.read(_PART), b""))
+        if not after.strip(b"\0") and more:
+            raise tarfile.ReadError(
+                f"its end is marked at byte {archive.offset}, but something follows: a hole in the file, or "
+                "two archives in one"
+            )
         if after.strip(b"\0"):
             raise tarfile.ReadError(f"no member begins at byte {archive.offset}")
         if not after:

@@ -122,8 +122,8 @@ def quantise_graph(
         )
         if len(found.kept_float) == len(layers):
             raise UserError(
-                f"{graph}: no layer can be computed in 8 bits at a loss of at most {tolerance:g}; "
-                "train with Slim.quant, or allow more"
+                f"no layer can be computed in 8 bits with a mean 1 - cosine of at most {tolerance:g}; "
+                "train with Slim.quant"
             )
         result = made(kind, list(found.kept_float))
         with atomic_file(out) as file:

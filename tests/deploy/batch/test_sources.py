@@ -180,6 +180,9 @@ def test_tar_files_that_are_damaged(tmp_path: Path, caplog: pytest.LogCaptureFix
     file.write_bytes(whole[: 2 * 2560])  # where a member ends, so that both are whole
     assert len(list(TarFile(str(file)).listing())) == 2
     assert "a.tar has no mark of its end" in caplog.text
+    file.write_bytes(whole[:2560] + bytes(512) + whole[3072:])  # the second header is a hole
+    with pytest.raises(UserError, match="its end is marked at byte 2560, but something follows"):
+        list(TarFile(str(file)).listing())
     file.write_bytes(b"no such file" * 100)
     with pytest.raises(UserError, match=r"a\.tar is no \.tar file or is damaged"):
         list(TarFile(str(file)).listing())
