@@ -24,6 +24,7 @@ from lookalike import ModelFolder
 from lookalike.core.errors import UserError
 from lookalike.deploy.runtimes import automatic_runtime, runtime
 from lookalike.deploy.runtimes.automatic_runtime import AutomaticRuntime, fastest, trial
+from lookalike.deploy.runtimes.openvino_runtime import OpenVinoRuntime
 from lookalike.deploy.runtimes.runtime import Batch, Floats, open_runtime
 from tests.tiny import SIDE
 
@@ -167,6 +168,19 @@ def test_openvino_adds_its_own_bias_to_each_channel(folder: ModelFolder, tmp_pat
     expected, found = (open_runtime(whole, backend, threads=1)(batch) for backend in ("onnx", "openvino"))
     np.testing.assert_allclose(expected.mean(axis=0), [-1, 0.5, 2], atol=0.2)
     np.testing.assert_allclose(found, expected, atol=0.05)  # one step of rounding
+
+
+@needs_openvino
+def test_openvino_multiplies_in_8_bits(tmp_path: Path) -> None:
+    """Constants are folded, but not the weights with their scales: as floats they would cost three times."""
+    graph = tmp_path / "model.onnx"
+    onnx.save(onnx.parser.parse_model(INT8_WITH_ITS_BATCH), graph)
+    run = OpenVinoRuntime(graph, threads=1)
+    kinds = {
+        node.get_rt_info()["layerType"].astype(str): node.get_rt_info()["runtimePrecision"].astype(str)
+        for node in run.compiled.get_runtime_model().get_ops()
+    }
+    assert kinds["Convolution"] in ("u8", "i8"), kinds
 
 
 def test_a_runtime_that_is_not_installed_is_told(
