@@ -212,19 +212,24 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         engines["paddle"] = paddle
     if wanted("onnxruntime"):
         engines["onnxruntime"] = timed(plain_onnxruntime(opened.graph_file, threads))
-    for backend in ("onnx", "openvino", "auto"):
+    automatic: dict[str, Any] = {}
+    for backend in ("onnx", "openvino"):
         if wanted(backend) and (backend != "openvino" or importlib.util.find_spec("openvino")):
             engines[backend] = timed(open_runtime(opened, backend, threads))
+    if wanted("auto"):
+        automatic["auto"] = open_runtime(opened, "auto", threads)
     if wanted("int8"):
         # its copy of the manifest is that of the float graph, whose choice `auto` would take
         os.environ["LOOKALIKE_CACHE"] = str(folder / "cache")
-        engines["int8"] = timed(open_runtime(int8_folder(opened, folder / "int8"), "auto", threads))
+        automatic["int8"] = open_runtime(int8_folder(opened, folder / "int8"), "auto", threads)
+    engines |= {name: timed(runtime) for name, runtime in automatic.items()}
     before = os.getloadavg()
     found = rounds(engines, arguments.batches, arguments.rounds)
     medians = {
         name: {str(batch): round(statistics.median(times), 3) for batch, times in by_batch.items()}
         for name, by_batch in found.items()
     }
+    told["chosen"] = {name: getattr(runtime, "choices", {}) for name, runtime in automatic.items()}
     told |= {"load_before": before[0], "load_after": os.getloadavg()[0], "milliseconds": medians}
     for engine, key in (("auto", "ratio_f32_to_paddle"), ("int8", "ratio_int8_to_paddle")):
         if engine in medians and "paddle" in medians:
@@ -242,6 +247,8 @@ def table(told: dict[str, Any]) -> str:
     ]
     for name, times in told["milliseconds"].items():
         lines.append(f"  {name:12}" + "".join(f"{batch:>5}: {value:7.2f}" for batch, value in times.items()))
+    for name, choices in told["chosen"].items():
+        lines.append(f"{name} chose " + ", ".join(f"{choices[load]} for {load}" for load in choices))
     lines += [f"{key} {told[key]:.3f}" for key in told if key.startswith("ratio")]
     return "\n".join(lines)
 

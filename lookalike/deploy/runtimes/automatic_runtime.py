@@ -23,6 +23,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Literal
 
+import numpy as np
+
 from lookalike.core.errors import LookalikeError, UserError
 from lookalike.core.files import write_json
 from lookalike.core.log import logger
@@ -41,10 +43,16 @@ PATIENCE: Mapping[Load, int] = {"one": 32, "many": 8}
 """So many pictures have to come alone, or in one batch, before another runtime is opened for them; in one
 batch also one for each thread."""
 
-TRIAL_PICTURES = 8
-"""At least; as many for each thread as for any other."""
+AT_ONCE = 8
+"""Pictures that are tried, and then computed, at once: maps of more leave the caches, which costs onnxruntime
+a tenth. With more threads there is one for each, and as many for each thread as for any other."""
 TRIAL_SECONDS = 0.5
-TRIAL_ROUNDS = 5
+TRIAL_ROUNDS = 4
+TURN = 0.02
+"""Seconds of a turn, at least once: more calls of what is soon done."""
+PAUSE = 0.1
+"""Seconds before each turn: the threads of onnxruntime wait for work in a loop, which takes their cores from
+others, for 20 to 50 milliseconds (seen in 1.32)."""
 MARGIN = 0.95
 """Another runtime than the first has to take less than this share of its time."""
 
@@ -63,6 +71,7 @@ class AutomaticRuntime:
         self.reentrant: bool = getattr(first, "reentrant", False)
         self._others = dict(others)
         self._threads = threads
+        self._at_once = -(-AT_ONCE // threads) * threads
         self._record = cache_folder() / "runtimes" / f"{key}.json"
         self._known: dict[str, str] | None = None
         self.choices: dict[Load, str] = {}
@@ -76,7 +85,11 @@ class AutomaticRuntime:
                 self.choices[load] = self._chosen(load, batch)
             finally:
                 self._deciding.release()
-        return self._opened[self.choices.get(load, FIRST)](batch)
+        run = self._opened[self.choices.get(load, FIRST)]
+        parts = -(-len(batch) // self._at_once)
+        return (
+            run(batch) if parts < 2 else np.concatenate([run(each) for each in np.array_split(batch, parts)])
+        )
 
     def _enough(self, batch: Batch) -> bool:
         if len(batch) > 1:
@@ -98,7 +111,7 @@ class AutomaticRuntime:
         if not tried:
             return FIRST
         opened = {name: self._opened[name] for name in (FIRST, *tried) if self._open(name)}
-        pictures = batch[: -(-TRIAL_PICTURES // self._threads) * self._threads]
+        pictures = batch[: self._at_once]
         times = trial(opened, pictures)
         name = fastest(times)
         told = ", ".join(f"{each} {1000 * taken / len(pictures):.2f}" for each, taken in times.items())
@@ -124,7 +137,7 @@ def trial(runtimes: Mapping[str, Runtime], batch: Batch) -> dict[str, float]:
     """Seconds that each takes for a batch: the least of a few rounds in which they take turns, which what
     else the machine does disturbs less than their median.
 
-    Each has computed once before, as shapes are prepared then.
+    Each has computed once before, as shapes are prepared then, and once in each turn, as its threads wake up.
     """
     for run in runtimes.values():
         run(batch)
@@ -132,9 +145,15 @@ def trial(runtimes: Mapping[str, Runtime], batch: Batch) -> dict[str, float]:
     started = time.perf_counter()
     for _ in range(TRIAL_ROUNDS):
         for name, run in runtimes.items():
-            before = time.perf_counter()
+            time.sleep(PAUSE)
             run(batch)
-            times[name].append(time.perf_counter() - before)
+            now = time.perf_counter()
+            until = now + TURN
+            while now < until:
+                before = now
+                run(batch)
+                now = time.perf_counter()
+                times[name].append(now - before)
         if time.perf_counter() - started > TRIAL_SECONDS:
             break
     return {name: min(each) for name, each in times.items()}

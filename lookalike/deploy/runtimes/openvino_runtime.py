@@ -78,11 +78,14 @@ def _fold_constants(model: Any) -> None:
     from openvino import opset8
     from openvino.passes import ConstantFolding, Manager
 
-    hidden = []
-    for node in model.get_ops():
-        if node.get_type_name() == "Constant" and node.get_element_type().to_string() in ("i8", "u8"):
-            if len(node.shape) > 1:
-                hidden.append((node, opset8.parameter(node.shape, node.get_element_type())))
+    weights_of_8_bits = [
+        node
+        for node in model.get_ops()
+        if node.get_type_name() == "Constant"
+        and node.get_element_type().to_string() in ("i8", "u8")
+        and len(node.shape) > 1
+    ]
+    hidden = [(each, opset8.parameter(each.shape, each.get_element_type())) for each in weights_of_8_bits]
     for weights, stand_in in hidden:
         weights.output(0).replace(stand_in.output(0))
     model.add_parameters([stand_in for _, stand_in in hidden])
