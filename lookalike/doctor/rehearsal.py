@@ -24,6 +24,7 @@ from lookalike.model import Model
 from lookalike.recipe import Recipe
 from lookalike.training.benchmark import Benchmark, class_numbers
 from lookalike.training.distributed import choose_device
+from lookalike.training.layout import memory_layout
 from lookalike.training.optimizers import Optimizers
 from lookalike.training.precision import Precision
 from lookalike.training.scoring import score
@@ -75,7 +76,7 @@ def rehearse(
         torch.manual_seed(settings.seed or 0)
         images, labels, read = _pictures(recipe, sets, broken, report)
         labels = labels % model.class_num if model.class_num else labels
-        layout = torch.channels_last if device.type in ("cpu", "cuda") else torch.preserve_format
+        layout = memory_layout(model, device)
         model = model.to(device=device, memory_format=layout)  # type: ignore[call-overload]
         images = images.to(device).contiguous(memory_format=layout)
         labels = labels.to(device)

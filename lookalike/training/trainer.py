@@ -38,6 +38,7 @@ from lookalike.training.checkpoint import Progress
 from lookalike.training.ema import ExponentialMovingAverage
 from lookalike.training.feed import Feed
 from lookalike.training.interruption import StopRequest
+from lookalike.training.layout import memory_layout
 from lookalike.training.optimizers import build_optimizer
 from lookalike.training.precision import Precision
 from lookalike.training.scoring import check_scoring, score
@@ -161,6 +162,7 @@ class Trainer:
                 optimizers=self.optimizers,
                 precision=self.precision,
                 device=device,
+                layout=memory_layout(self.model, device),
                 update_freq=self.update_freq,
                 refuse=lambda losses: self._refuse_nonfinite(self.step.position, losses),
             ),

@@ -36,6 +36,7 @@ class Workbench:
     optimizers: Optimizers
     precision: Precision
     device: torch.device
+    layout: torch.memory_format
     update_freq: int
     refuse: Callable[[Mapping[str, Tensor]], None]
     """Raises where a loss is NaN or infinite."""
@@ -43,9 +44,7 @@ class Workbench:
     def pictures(self, batch: Batch, key: str = "image") -> Tensor:
         """The pictures of a batch on the device, in the memory layout that convolutions like there."""
         images: Tensor = batch[key].to(self.device, non_blocking=True)
-        if self.device.type in ("cpu", "cuda"):
-            images = images.contiguous(memory_format=torch.channels_last)
-        return images
+        return images.contiguous(memory_format=self.layout)
 
     def labels(self, batch: Batch, key: str = "label") -> Tensor:
         """A column of a batch on the device."""
