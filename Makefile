@@ -25,8 +25,9 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# A process of tests for each core, at most eight: they load PyTorch each. A file of tests stays in one.
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 # What the tests of onnxruntime-web need beside Node; without it they are skipped.
 node:

