@@ -30,7 +30,7 @@ from lookalike.core.files import write_json
 from lookalike.core.log import logger
 from lookalike.core.machine import available_threads, cache_folder, processor
 from lookalike.deploy.model_folder import ModelFolder
-from lookalike.deploy.runtimes.divided_runtime import DividedRuntime
+from lookalike.deploy.runtimes.divided_runtime import PART, DividedRuntime
 from lookalike.deploy.runtimes.runtime import Batch, Floats, Runtime, device_number, open_runtime
 
 Load = Literal["one", "many"]
@@ -44,8 +44,8 @@ PATIENCE: Mapping[Load, int] = {"one": 32, "many": 8}
 batch also one for each thread."""
 
 AT_ONCE = 8
-"""Pictures that are tried, and then computed, at once: maps of more leave the caches, which costs onnxruntime
-a tenth. With more threads there is one for each, and as many for each thread as for any other."""
+"""Pictures that are tried, and then computed, at once, with more than two threads a `PART` for each: maps of
+more leave the caches, which costs onnxruntime a tenth."""
 TRIAL_SECONDS = 0.5
 TRIAL_ROUNDS = 4
 TURN = 0.02
@@ -71,7 +71,7 @@ class AutomaticRuntime:
         self.reentrant: bool = getattr(first, "reentrant", False)
         self._others = dict(others)
         self._threads = threads
-        self._at_once = -(-AT_ONCE // threads) * threads
+        self._at_once = max(AT_ONCE, PART * threads)
         self._record = cache_folder() / "runtimes" / f"{key}.json"
         self._known: dict[str, str] | None = None
         self.choices: dict[Load, str] = {}

@@ -226,6 +226,21 @@ def test_auto_opens_nothing_else_for_a_few_pictures() -> None:
     assert run.choices == {}
 
 
+@pytest.mark.parametrize(("threads", "lengths"), [(1, [7, 7, 6]), (4, [10, 10])])
+def test_auto_computes_large_batches_in_parts_in_order(threads: int, lengths: list[int]) -> None:
+    """As many at once as were tried: no more than eight, or four for each thread."""
+    seen: list[int] = []
+
+    def first(batch: Batch) -> Floats:
+        seen.append(len(batch))
+        return np.float32(2) * batch
+
+    run = AutomaticRuntime(first, {}, "parts", threads)
+    batch = np.arange(sum(lengths), dtype=np.float32)[:, None]
+    np.testing.assert_array_equal(run(batch), 2 * batch)
+    assert seen == lengths
+
+
 @pytest.mark.parametrize(("first", "other", "name"), [(SLOW, FAST, "openvino"), (FAST, SLOW, "onnx")])
 def test_auto_takes_the_faster_one_and_remembers_it(
     first: float, other: float, name: str, caplog: pytest.LogCaptureFixture
