@@ -51,8 +51,8 @@ def push_to_hub(
         one is private, and an older one stays as it is.
     token: by default the one of `hf auth login` or HF_TOKEN. It is never printed.
 
-    Files of an earlier model folder that this one does not have are removed, so that no thresholds of another
-    model stay behind. Raises UserError for a folder that is none or is damaged, for a repository that holds
+    Files of an earlier model folder that this one does not have are removed, so that no program of another
+    model stays behind. Raises UserError for a folder that is none or is damaged, for a repository that holds
     something else, and where the token does not allow it; LookalikeError where the Hub is out of reach.
     """
     from huggingface_hub import HfApi

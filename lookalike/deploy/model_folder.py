@@ -32,13 +32,9 @@ GRAPH = "model.onnx"
 WEIGHTS = "model.safetensors"
 PROGRAM = "model.pt2"
 CARD = "README.md"
-EARLIER_THRESHOLDS = "thresholds.json"
-"""Where thresholds were kept before they stood in the manifest."""
-FILES = (MANIFEST, CARD, GRAPH, WEIGHTS, PROGRAM, EARLIER_THRESHOLDS)
+FILES = (MANIFEST, CARD, GRAPH, WEIGHTS, PROGRAM)
 """All that a model folder may hold."""
 SCHEMA_VERSION = 1
-EARLIER_MANIFEST = "model.json"
-"""Its name before the first release: such a folder cannot be read, but an export may replace it."""
 
 Precision = Literal["float32", "float16", "bfloat16", "int8"]
 
@@ -88,14 +84,10 @@ class ModelFolder:
 
     @classmethod
     def open(cls, path: str | Path) -> ModelFolder:
-        """Read a model folder. Raises UserError when it is none, or was written by a newer version."""
+        """Read a model folder. Raises UserError when it is none, or of another version."""
         path = Path(path)
         file = path / MANIFEST
         if not file.is_file():
-            if (path / EARLIER_MANIFEST).is_file() and (path / GRAPH).is_file():
-                raise UserError(
-                    f"{path} was written before model folders had {MANIFEST}: export the model again"
-                )
             if path.is_file():
                 raise UserError(f"{path} is a file: name the model folder in which it lies")
             what = "is not a model folder" if path.is_dir() else "does not exist"
@@ -107,7 +99,8 @@ class ModelFolder:
         told = values.get("schema_version") if isinstance(values, dict) else None
         if told != SCHEMA_VERSION:
             raise UserError(
-                f"{file}: schema version {told} is not the version {SCHEMA_VERSION} that is read here"
+                f"{file}: schema version {told} is not the version {SCHEMA_VERSION} that is read here; "
+                "export the model again, or install the Lookalike that wrote it"
             )
         if "path" in values:
             raise UserError(f"{file} is damaged: it must not say where it is")
@@ -169,7 +162,7 @@ class ModelFolder:
         self.files = {
             file.name: sha256(file)
             for file in sorted(self.path.iterdir())
-            if file.name not in (MANIFEST, CARD, EARLIER_THRESHOLDS)
+            if file.name not in (MANIFEST, CARD)
         }
         self.fingerprint = self.computed_fingerprint()
 
@@ -180,18 +173,9 @@ class ModelFolder:
 
     def found_thresholds(self) -> Thresholds | None:
         """What `calibrate` found; None where it was not used. Raises UserError as `Thresholds.of_json`."""
-        if self.thresholds:
-            return Thresholds.of_json(
-                self.thresholds, self.fingerprint, f"{self.path / MANIFEST}: thresholds"
-            )
-        file = self.path / EARLIER_THRESHOLDS
-        if not file.is_file():
+        if not self.thresholds:
             return None
-        try:
-            values = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UserError(f"{file} cannot be read: {error}; remove it, and calibrate again") from None
-        return Thresholds.of_json(values, self.fingerprint, str(file))
+        return Thresholds.of_json(self.thresholds, self.fingerprint, f"{self.path / MANIFEST}: thresholds")
 
     def write_thresholds(self, found: Thresholds) -> None:
         """Put thresholds into the manifest and on the model card, of which the rest stays as it is on disk.
@@ -208,7 +192,6 @@ class ModelFolder:
         self.thresholds = now.thresholds = found.to_json()
         try:
             write_json(self.path / MANIFEST, now._values())
-            (self.path / EARLIER_THRESHOLDS).unlink(missing_ok=True)
             text = file.read_text(encoding="utf-8") if file.is_file() else now._card()
             with atomic_file(file, "w") as out:
                 out.write(replaced_section(text, "Thresholds", found.lines()))
@@ -233,8 +216,7 @@ def refuse_foreign_folder(folder: Path, advice: str) -> None:
     if not folder.is_dir():
         raise UserError(f"{folder} is a file, which a model folder there would replace: {advice}")
     inside = {path.name for path in folder.iterdir()}
-    manifests = {MANIFEST, EARLIER_MANIFEST}
-    foreign = sorted(inside - {*FILES, EARLIER_MANIFEST} if inside & manifests else inside)
+    foreign = sorted(inside - set(FILES) if MANIFEST in inside else inside)
     if foreign:
         raise UserError(
             f"{folder} holds other things than a model folder ({', '.join(foreign[:3])}), which a model "

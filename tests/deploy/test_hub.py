@@ -17,7 +17,7 @@ from huggingface_hub import constants
 from lookalike import Embedder
 from lookalike.core.errors import LookalikeError, UserError
 from lookalike.deploy.hub import copy_from_hub, pull_from_hub, push_to_hub
-from lookalike.deploy.model_folder import CARD, FILES, GRAPH, MANIFEST
+from lookalike.deploy.model_folder import CARD, FILES, GRAPH, MANIFEST, PROGRAM
 from tests.hub_stub import WRITE_TOKEN, Hub, running_hub
 
 NAME = "shop/products"
@@ -61,12 +61,12 @@ def test_a_pushed_folder_is_pulled_as_it_was(hub: Hub, folder: Path, pictures: P
 
 
 def test_a_second_push_takes_away_what_is_no_longer_there(hub: Hub, folder: Path) -> None:
-    (folder / "thresholds.json").write_text("{}")
+    (folder / PROGRAM).write_bytes(b"\x80")
     push_to_hub(folder, NAME, token=WRITE_TOKEN)
-    (folder / "thresholds.json").unlink()
+    (folder / PROGRAM).unlink()
     hub.repositories[NAME].files["photo.jpg"] = b"of somebody"
     push_to_hub(folder, NAME, token=WRITE_TOKEN)
-    assert "thresholds.json" not in hub.repositories[NAME].files
+    assert PROGRAM not in hub.repositories[NAME].files
     assert hub.repositories[NAME].files["photo.jpg"] == b"of somebody"
 
 

@@ -220,20 +220,6 @@ def test_a_model_folder_keeps_them_and_its_fingerprint(folder: Path) -> None:
         opened.write_thresholds(calibrate("f", table(), resamples=5))
 
 
-def test_a_file_of_an_earlier_calibration_is_read_until_the_next_one(folder: Path) -> None:
-    opened, file = ModelFolder.open(folder), folder / "thresholds.json"
-    first, second = (calibrate(opened.fingerprint, table(seed), resamples=5) for seed in (0, 1))
-    file.write_text(json.dumps(first.to_json()))
-    assert Embedder(folder).thresholds() == first
-    opened.write_thresholds(second)
-    assert not file.exists()
-    assert Embedder(folder).thresholds() == second
-    opened.thresholds.clear()
-    file.write_text("{")
-    with pytest.raises(UserError, match=r"thresholds\.json cannot be read: .*; remove it"):
-        opened.found_thresholds()
-
-
 def test_a_section_is_replaced_where_it_stands() -> None:
     text = "# A\n\n## T\n\nold\n\n## Z\n\nlast\n"
     assert replaced_section(text, "T", ["new"]) == "# A\n\n## T\n\nnew\n\n## Z\n\nlast\n"
