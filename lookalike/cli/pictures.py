@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import glob
 from dataclasses import dataclass
 from pathlib import Path
 
 from lookalike.core.errors import UserError
 from lookalike.core.files import check_text
-from lookalike.images import IMAGE_SUFFIXES
-from lookalike.images.foreign_files import LeftAside
 from lookalike.images.list_files import read_named_list
+from lookalike.images.picture_files import files_named, folder_label, pictures_inside
 
 
 @dataclass
@@ -29,45 +27,19 @@ def find_pictures(names: list[str]) -> list[str]:
     """
     found: list[str] = []
     for name in names:
-        path = Path(name)
-        if path.is_dir():
-            found += _inside(path, name)
-        elif path.exists():
-            found.append(name)
-        elif any(sign in name for sign in "*?["):
-            matches = sorted(p for p in glob.glob(name, recursive=True) if Path(p).is_file())  # noqa: PTH207 (absolute patterns)
-            if not matches:
-                raise UserError(f"{name}: no file matches this pattern")
-            found += matches
+        if Path(name).is_dir():
+            found += [str(Path(path)) for path in pictures_inside(name)]  # `a.png`, where `.` has `./a.png`
         else:
-            raise UserError(f"{name}: there is no such file or folder")
-    for path_found in found:
-        check_text(path_found)
+            found += files_named(name)
+    for path in found:
+        check_text(path)
     return found
 
 
-def _inside(folder: Path, name: str) -> list[str]:
-    """The pictures in and below a folder, sorted; a line tells of pictures that are left aside."""
-    inside: list[str] = []
-    aside = LeftAside(name)
-    for path in sorted(folder.rglob("*"), key=str):
-        if _is_picture(path):
-            inside.append(str(path))
-        elif path.is_file():
-            aside.add(str(path))
-    if not inside:
-        known = ", ".join(sorted(IMAGE_SUFFIXES))
-        raise UserError(
-            f"{name}: there is no picture in this folder (looked for {known}){aside.why_nothing()}"
-        )
-    aside.warn()
-    return inside
-
-
-def _is_picture(path: Path) -> bool:
-    """A link that leads nowhere is one, which whoever reads it says to be broken."""
-    named = path.suffix.lower() in IMAGE_SUFFIXES
-    return named and (path.is_file() or (path.is_symlink() and not path.exists()))
+def refuse_root_alone(root: str | None, *lists: str | None) -> None:
+    """Raise UserError for a `--root` that has no effect, since no list is named."""
+    if root is not None and not any(lists):
+        raise UserError("--root is the folder that the paths of a list start from: name a list too")
 
 
 def listed_pictures(file: str, root: str | None) -> Pictures:
@@ -83,4 +55,4 @@ def listed_pictures(file: str, root: str | None) -> Pictures:
 
 def folder_labels(paths: list[str]) -> list[str]:
     """The name of the folder that each picture lies in."""
-    return [Path(path).resolve().parent.name for path in paths]
+    return [folder_label(path) for path in paths]

@@ -1,4 +1,4 @@
-"""What a line of a list file means whose labels are names."""
+"""Which pictures words mean, and what a line of a list file means whose labels are names."""
 
 from __future__ import annotations
 
@@ -6,9 +6,25 @@ from pathlib import Path
 
 import pytest
 
-from lookalike.cli.pictures import listed_pictures
+from lookalike.cli.pictures import find_pictures, listed_pictures
 from lookalike.core.errors import UserError
 from lookalike.images import read_records
+
+
+def test_words_mean_files_folders_and_patterns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a/1.png", "a/b/2.png", "3.png", "4.xyz"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    assert find_pictures(["4.xyz", "a/", "*.png", "."]) == [
+        *("4.xyz", "a/1.png", "a/b/2.png"),
+        "3.png",
+        *("3.png", "a/1.png", "a/b/2.png"),
+    ]
+    with pytest.raises(UserError, match=r"gone\.png: there is no such file or folder"):
+        find_pictures(["gone.png"])
+    with pytest.raises(UserError, match="no file matches this pattern"):
+        find_pictures(["*.jpg"])
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,10 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from lookalike.cli.pictures import find_pictures
 from lookalike.core.errors import BrokenImage, UserError
 from lookalike.deploy.batch.source import Source
 from lookalike.deploy.batch.sources import Folder, ListFile, open_sources
@@ -36,50 +34,16 @@ def listed(source: Source) -> list[tuple[str, str | None]]:
     return [(Path(each.name).name, each.label) for each in source.listing()]
 
 
-def test_a_folder_is_listed_as_all_its_paths_together_would_be_sorted(tmp_path: Path) -> None:
-    names = ["a/1.png", "a/b/2.JPG", "a-b/3.png", "a.png", "b.jpg", "a/b.png", "a/b0/1.png", "notes.txt"]
-    for name in names:
+def test_the_label_of_a_picture_may_be_its_folder(tmp_path: Path) -> None:
+    for name in ("a.png", "b/1.png", "c/d/2.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    (tmp_path / "link.png").symlink_to(tmp_path / "a.png")
-    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
-    (tmp_path / "again").symlink_to(tmp_path / "a", target_is_directory=True)
-    (tmp_path / "round.png").symlink_to(tmp_path / "round.png")
-    (tmp_path / "gone.txt").symlink_to(tmp_path / "nowhere.txt")
-    expected = sorted(
-        str(tmp_path / name) for name in [*names[:-1], "link.png", "gone.png", "round.png"]
-    )  # links that lead nowhere are told by whoever reads them
-    assert [each.name for each in Folder(str(tmp_path)).listing()] == expected
-    assert find_pictures([str(tmp_path)]) == expected
-    inside = [each.name for each in Folder(str(tmp_path / "a")).listing()]
-    labels = [each.label for each in Folder(str(tmp_path / "a"), folder_labels=True).listing()]
-    assert labels == [Path(name).parent.name for name in inside]
-
-
-@pytest.mark.parametrize("listed_by", [lambda folder: survey([Folder(folder)]).total,
-                                       lambda folder: len(find_pictures([folder]))])  # fmt: skip
-def test_pictures_that_a_folder_leaves_aside_are_told(
-    tmp_path: Path, listed_by: Callable[[str], int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told: list[str] = []
-    monkeypatch.setattr("lookalike.images.foreign_files.warn_once", told.append)
-    for name in ("1.HEIC", "b/2.heic"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(b"\0\0\0\x18ftypheic")
-    heic = (
-        r"no picture in this folder .*; 2 files were left aside: 2 \.heic; .*/1\.HEIC: it is a HEIC picture"
-    )
-    with pytest.raises(UserError, match=heic):
-        listed_by(str(tmp_path))
-    (tmp_path / "photo").write_bytes(b"\xff\xd8\xff\xe0")
-    for name in ("1.jpg", "logo.svg", ".hidden.heic", "LICENSE", "labels.csv"):
-        (tmp_path / name).touch()
-    assert listed_by(str(tmp_path)) == 1
-    assert told == [f"{tmp_path}: 4 files were left aside: 2 .heic, 1 .svg, 1 without a suffix"]
-    told.clear()
-    for name in ("1.HEIC", "b/2.heic", "logo.svg", "photo"):
-        (tmp_path / name).unlink()
-    assert (listed_by(str(tmp_path)), told) == (1, [])
+    assert listed(Folder(str(tmp_path), folder_labels=True)) == [
+        ("a.png", tmp_path.name),
+        ("1.png", "b"),
+        ("2.png", "d"),
+    ]
+    assert listed(Folder(str(tmp_path / "c"))) == [("2.png", None)]
 
 
 def test_parts_of_all_sources_are_what_the_whole_holds_there(tmp_path: Path) -> None:
