@@ -9,7 +9,7 @@ import numpy as np
 import typer
 
 from lookalike.cli.options import Json, answer, application
-from lookalike.cli.pictures import Pictures, find_pictures, folder_labels, listed_pictures
+from lookalike.cli.pictures import Pictures, find_pictures, folder_labels, listed_pictures, refuse_root_alone
 from lookalike.core.errors import UserError
 from lookalike.core.log import logger, start_console
 
@@ -74,8 +74,7 @@ def calibrate(
             "name pictures or folders after the model folder, or a list with --list"
             + (", not both" if images else "")
         )
-    if root is not None and not (list_file or gallery_list):
-        raise UserError("--root is the folder that the paths of --list start from: name a list too")
+    refuse_root_alone(root, list_file, gallery_list)
     model = Embedder(folder)
     model.verify()
     query = _features(

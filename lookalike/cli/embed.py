@@ -13,6 +13,7 @@ import typer
 
 from lookalike.cli.models import of_pytorch, open_model
 from lookalike.cli.options import Json, Overrides, answer, application, warn_of_unused
+from lookalike.cli.pictures import refuse_root_alone
 from lookalike.core import process
 from lookalike.core.component import Section
 from lookalike.core.errors import BrokenImage, UserError
@@ -126,7 +127,7 @@ def embed(
         check_kind(out)
     elif process.world_size() > 1 or engine == "ray":
         raise UserError("several processes write what they find to files: name one with --out")
-    _refuse_where("without --list, whose paths start there", list_file is None, {"--root": root is not None})
+    refuse_root_alone(root, list_file)
     _refuse_where("without -c, whose recipe it changes", config is None, {"-o": bool(override)})
     _refuse_where("without --out", not out, {"--shard-size": shard_size is not None})
     _refuse_where(

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from lookalike.cli.options import Json, answer, application
-from lookalike.cli.pictures import Pictures, find_pictures, folder_labels, listed_pictures
+from lookalike.cli.pictures import Pictures, find_pictures, folder_labels, listed_pictures, refuse_root_alone
 from lookalike.core.errors import UserError
 from lookalike.core.log import logger, start_console
 
@@ -85,8 +85,7 @@ def _pictures(
 ) -> Pictures:
     if list_file and images:
         raise UserError("give either pictures or --list, not both")
-    if root is not None and not list_file:
-        raise UserError("--root is the folder that the paths of --list start from: name a list too")
+    refuse_root_alone(root, list_file)
     pictures = listed_pictures(list_file, root) if list_file else Pictures(find_pictures(images or []))
     if label is not None:
         pictures.labels = [label] * len(pictures.paths)

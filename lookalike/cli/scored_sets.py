@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lookalike.cli.models import open_model
-from lookalike.cli.pictures import find_pictures, folder_labels, listed_pictures
+from lookalike.cli.pictures import find_pictures, folder_labels, listed_pictures, refuse_root_alone
 from lookalike.core.errors import UserError
 from lookalike.evaluation import FeatureSet
 from lookalike.evaluation.feature_files import feature_sets
@@ -48,8 +48,7 @@ def sets_of_files(
     """The sets of one or two feature files; `lists` say what their rows are, where they do not."""
     if gallery is not None and Path(gallery).resolve() == Path(features).resolve() and lists[1] is None:
         gallery = None  # the file by two names of it is one set
-    if root is not None and lists == (None, None):
-        raise UserError("--root is the folder that the paths of --list start from: name a list too")
+    refuse_root_alone(root, *lists)
     if lists[1] is not None and gallery is None:
         raise UserError("--gallery-list says what the rows of --gallery FILE.npy are: name that file too")
     query = read_features(features, list_file=lists[0], root=root, bits=bits)
@@ -71,8 +70,9 @@ def sets_of_lists(
     """The sets of one or two list files, or of folders with a folder for each class, embedded with a model
     folder; `views`: each vector is the mean over several views of its picture.
     """
-    if root is not None and all(Path(name).is_dir() for name in (query, gallery or query)):
-        raise UserError("--root is the folder that the paths of lists start from: name a list too")
+    refuse_root_alone(
+        root, *(name for name in (query, gallery) if name is not None and not Path(name).is_dir())
+    )
     opened = open_model(model, named_by="--model")
     chosen = [_of_list(name, root) for name in (query, gallery) if name is not None]
     # of both at once, or 007 might become 7 in the one and stay what it is in the other

@@ -156,7 +156,7 @@ def test_a_small_calibration_is_told_by_a_large_gallery(
         (("{root}", "--list", "{root}/../query.txt"), "not both"),
         (("{root}/class 1",), "all of these 8 are of 'class 1'"),
         (("{root}/class 1/0.png", "{root}/class 2/0.png"), "each of these 2 has one"),
-        (("{root}", "--root", "{root}"), "--root is the folder that the paths of --list start from"),
+        (("{root}", "--root", "{root}"), "--root is the folder that the paths of a list start from"),
         (("{root}", "--false-accept-rate", "0"), "rates must be above 0"),
         (("{root}", "--unsure-rate", "0.001"), "not below the false-accept rate"),
         (

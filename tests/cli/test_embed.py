@@ -231,7 +231,7 @@ def test_several_processes_need_a_file(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("{model}", "{picture}", "--root", "."), "--root has no meaning without --list"),
+        (("{model}", "{picture}", "--root", "."), "--root is the folder that the paths of a list start from"),
         (("{model}", "{picture}", "-o", "Global.batch_size=2"), "-o has no meaning without -c"),
         (("{model}", "{picture}", "--shard-size", "5"), "--shard-size has no meaning without --out"),
         (("{model}", "{picture}", "--image-column", "x"), "--image-column has no meaning without a .parquet"),

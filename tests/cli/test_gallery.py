@@ -178,7 +178,7 @@ def test_mistakes_are_one_sentence(command: Command, model: Path, pictures: Path
     assert "-k" in command("search", gallery, picture, "-k", "0").sentence()
     assert "gone.png" in command("search", gallery, tmp_path / "gone.png").sentence()
     rooted = command("gallery", "add", gallery, picture, "--root", tmp_path).sentence()
-    assert "--root is the folder that the paths of --list start from: name a list too" in rooted
+    assert "--root is the folder that the paths of a list start from: name a list too" in rooted
     words = ("gallery", "add", gallery, "--list")
     for text, told in (
         ("", "the list is empty"),
