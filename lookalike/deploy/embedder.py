@@ -6,13 +6,14 @@ import importlib
 from collections.abc import Callable, Generator, Iterable, Sequence, Sized
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeGuard
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.core.errors import UserError
 from lookalike.core.progress import track
+from lookalike.deploy.binary import ONE_ABOVE, Binarise
 from lookalike.deploy.broken import OnBroken, Skipped, told_of
 from lookalike.deploy.graph_input import before_graph
 from lookalike.deploy.model_folder import ModelFolder
@@ -23,8 +24,6 @@ from lookalike.deploy.thresholds import Thresholds
 from lookalike.images import Preprocess
 from lookalike.images.preprocess import placed
 from lookalike.images.split import Pixels
-
-Binarise = Literal["round", "sign"]
 
 
 class Embedder:
@@ -250,5 +249,4 @@ class Embedder:
             raise UserError(f"{self.name}: the model gives values that are not finite; {why}")
         if self.binarize is None:
             return features
-        threshold = 0.5 if self.binarize == "round" else 0.0
-        return np.packbits(features > threshold, axis=1)
+        return np.packbits(features > ONE_ABOVE[self.binarize], axis=1)

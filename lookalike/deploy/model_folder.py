@@ -21,6 +21,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from lookalike.core.errors import UserError
 from lookalike.core.files import atomic_file, sha256, write_json
+from lookalike.deploy.binary import Binarise
 from lookalike.deploy.graph_input import InputKind, before_graph
 from lookalike.deploy.model_card import card
 from lookalike.deploy.thresholds import Thresholds, replaced_section
@@ -62,7 +63,7 @@ class ModelFolder:
     shape: list[int]
     size: int
     normalized: bool
-    binarize: Literal["round", "sign"] | None
+    binarize: Binarise | None
     preprocess: Any
     fingerprint: str
     input: InputKind = "float32_nchw"

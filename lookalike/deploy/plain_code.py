@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lookalike.core.errors import UserError
+from lookalike.deploy.binary import ONE_ABOVE, Binarise
 from lookalike.deploy.graph_input import InputKind
 from lookalike.images import Preprocess
 from lookalike.images.operations import (
@@ -24,7 +25,7 @@ _CV2 = {"nearest": "NEAREST", "bilinear": "LINEAR", "area": "AREA", "bicubic": "
 
 
 def plain_code(
-    preprocess: Preprocess, *, input: InputKind, binarize: str | None, graph: str
+    preprocess: Preprocess, *, input: InputKind, binarize: Binarise | None, graph: str
 ) -> list[str] | None:
     """Lines of Python that make the feature of one picture with onnxruntime, OpenCV and NumPy.
 
@@ -41,8 +42,7 @@ def plain_code(
         return None
     geometry = [line for lines in steps if lines is not None for line in lines]
     fed = _normalised(arithmetic) if input == "float32_nchw" else ["batch = image[None]"]
-    threshold = {None: None, "round": 0.5, "sign": 0.0}[binarize]
-    packed = [] if threshold is None else [f"codes = np.packbits(features > {threshold}, axis=1)"]
+    packed = [] if binarize is None else [f"codes = np.packbits(features > {ONE_ABOVE[binarize]}, axis=1)"]
     uses_numpy = any("np." in line for line in [*geometry, *fed, *packed])
     uses_pillow = any("Image." in line for line in geometry)
     uses_opencv = any("cv2." in line for line in geometry)

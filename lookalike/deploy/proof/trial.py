@@ -13,6 +13,7 @@ from torch import nn
 from lookalike.core.errors import LookalikeError, UserError
 from lookalike.core.log import logger
 from lookalike.deploy.architecture import load_torch
+from lookalike.deploy.binary import ONE_ABOVE
 from lookalike.deploy.graph_input import InputKind
 from lookalike.deploy.model_folder import PROGRAM, ModelFolder
 from lookalike.deploy.proof.parity import LIMITS, Encode, Limit, Parity, Pictures, compare
@@ -84,10 +85,10 @@ def prove(
         runtimes["torch.export"] = encoder(torch.export.load(written.path / PROGRAM).module())
     code = None
     if written.binarize is not None:
-        threshold = 0.5 if written.binarize == "round" else 0.0
+        one_above = ONE_ABOVE[written.binarize]
 
         def code(features: NDArray[np.float32]) -> NDArray[np.uint8]:
-            return (features > threshold).astype(np.uint8)
+            return (features > one_above).astype(np.uint8)
 
     parity = compare(pictures, model, runtimes, code)
     for each in parity.runtimes:
