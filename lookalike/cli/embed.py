@@ -274,16 +274,6 @@ def _without_prefix(named: str) -> str:
     return str(path.parent) if is_prefix and (path.parent / MANIFEST).is_file() else named
 
 
-def _preprocesses_itself(config: str, folder: str, model: Embedder) -> str:
-    told = f"{config}: RecPreProcess differs from the preprocessing of {folder}"
-    if model.folder is not None and model.folder.input == "float32_nchw":
-        return f"{told}, whose part this backend computes on the GPU: use --backend onnx"
-    return (
-        f"{told}, which is a part of its graph, so that no other can be used: leave RecPreProcess away, or "
-        "export the model with it"
-    )
-
-
 def _configured(
     config: str, overrides: list[str], layer: list[str], runtime: dict[str, Any]
 ) -> tuple[Any, list[str], int | None]:
@@ -310,13 +300,14 @@ def _configured(
     operations = (recipe.rec_pre_process or Section()).get("transform_ops")
     if operations and folder is not None:
         preprocess = Preprocess(operations, reference_behaviour=recipe.global_.reference_behaviour)
-        if preprocess != model.preprocess:
-            if model.geometry is not None:
-                raise UserError(_preprocesses_itself(config, folder, model))
-            logger.warning(
-                f"{config}: RecPreProcess differs from the preprocessing of {folder}; the recipe's is used"
-            )
-            model.preprocess = preprocess
+        differs = f"{config}: RecPreProcess differs from the preprocessing of {folder}"
+        try:
+            changed = model.with_preprocess(preprocess)
+        except UserError as error:
+            raise UserError(f"{differs}: leave it away ({error})") from None
+        if changed is not model:
+            logger.warning(f"{differs}; the recipe's is used")
+            model = changed
     post = recipe.rec_post_process or Section()
     if post.get("Binarize") is not None and not layer:
         model.binarize = post["Binarize"].get("method", "round")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 from collections.abc import Callable, Generator, Iterable, Sequence, Sized
 from functools import partial
@@ -111,6 +112,29 @@ class Embedder:
         made._set(runtime, preprocess, size, binarize, fingerprint, name)
         return made
 
+    def with_preprocess(self, preprocess: Preprocess) -> Embedder:
+        """A second Embedder over the same runtime, which is given what this preprocessing makes of pictures.
+
+        It has a fingerprint of its own, since these are other vectors, and no thresholds, which were found
+        without it. Raises UserError where the graph or the runtime does a part of the preprocessing itself.
+        """
+        if preprocess == self.preprocess:
+            return self
+        if self.geometry is not None:
+            by_runtime = self.folder is not None and self.folder.input == "float32_nchw"
+            raise UserError(
+                f"{self.name}: a part of its preprocessing is "
+                + (
+                    "computed on the GPU by this backend, so that no other can be used: take backend 'onnx'"
+                    if by_runtime
+                    else "in its graph, so that no other can be used: export the model with it"
+                )
+            )
+        made = copy.copy(self)
+        made.preprocess = preprocess
+        made.fingerprint = f"{self.fingerprint}, preprocessing {preprocess.fingerprint()}"
+        return made
+
     def __repr__(self) -> str:
         unit = "bits" if self.binarize else "numbers"
         return f"<Embedder of {self.name}: {self.size} {unit}, {type(self.runtime).__name__}>"
@@ -129,7 +153,9 @@ class Embedder:
 
         Raises UserError where they are damaged, or were found with another model.
         """
-        return None if self.folder is None else self.folder.found_thresholds()
+        if self.folder is None or self.fingerprint != self.folder.fingerprint:
+            return None
+        return self.folder.found_thresholds()
 
     def _set(
         self,

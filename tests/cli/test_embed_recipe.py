@@ -172,9 +172,12 @@ def test_another_preprocessing_is_refused_where_the_graph_has_its_own(
 
     opened = Embedder.__init__
     kinds: list[tuple[InputKind, str]] = [
-        ("uint8_nhwc", "is a part of its graph, so that no other can be used: leave RecPreProcess away"),
-        ("uint8_nhwc_any_size", "is a part of its graph, so that no other can be used"),
-        ("float32_nchw", "whose part this backend computes on the GPU: use --backend onnx"),
+        ("uint8_nhwc", "is in its graph, so that no other can be used: export the model with it"),
+        ("uint8_nhwc_any_size", "is in its graph, so that no other can be used"),
+        (
+            "float32_nchw",
+            "is computed on the GPU by this backend, so that no other can be used",
+        ),
     ]
     for taken, told in kinds:
 
@@ -183,7 +186,9 @@ def test_another_preprocessing_is_refused_where_the_graph_has_its_own(
 
         monkeypatch.setattr(Embedder, "__init__", of_kind)
         sentence = command("embed", "-c", file).sentence()
-        assert sentence.startswith(f"{file}: RecPreProcess differs from the preprocessing of {model}, ")
+        assert sentence.startswith(
+            f"{file}: RecPreProcess differs from the preprocessing of {model}: leave it away "
+        )
         assert told in sentence
     values["RecPreProcess"] = {"transform_ops": Embedder(model).preprocess.to_json()[1:]}
     file.write_text(yaml.safe_dump(values), encoding="utf-8")

@@ -14,8 +14,10 @@ from PIL import Image
 
 from lookalike import Embedder, Recipe
 from lookalike.core.errors import BrokenImage, UserError
+from lookalike.deploy.calibration import calibrate
 from lookalike.deploy.runtimes.runtime import OnnxRuntime
 from lookalike.images import Preprocess, decode_image
+from lookalike.images.feature_table import FeatureTable
 from lookalike.training import evaluate
 from tests.tiny import recipe_values
 
@@ -147,12 +149,41 @@ def test_values_that_are_not_finite_are_one_sentence(trained: Path, some: list[P
 
 
 def test_pictures_of_another_size_are_one_sentence(trained: Path, some: list[Path]) -> None:
-    model = Embedder(trained / "inference")
-    model.preprocess = Preprocess([{"NormalizeImage": {"order": "hwc"}}])
+    model = Embedder(trained / "inference").with_preprocess(
+        Preprocess([{"NormalizeImage": {"order": "hwc"}}])
+    )
     with pytest.raises(UserError, match="takes pictures of 3x32x32, but the preprocessing gives 3x32x33"):
         model.encode([np.zeros((32, 32, 3), np.uint8), np.zeros((32, 33, 3), np.uint8)])
     with pytest.raises(UserError, match="takes pictures of 3x32x32, but the preprocessing gives 3x40x40"):
         model.encode(some[:1])
+
+
+def test_another_preprocessing_makes_a_second_embedder(trained: Path, some: list[Path]) -> None:
+    model = Embedder(trained / "inference")
+    before, own, known = model.preprocess, model.fingerprint, model.encode(some[:2])
+    cut = Preprocess(
+        [
+            {"ResizeImage": {"size": [40, 40]}},
+            {"CropImage": {"size": [32, 32]}},
+            {"NormalizeImage": {"scale": "1/255", "mean": [0.5] * 3, "std": [0.5] * 3, "order": "hwc"}},
+        ]
+    )
+    other = model.with_preprocess(cut)
+    assert other.runtime is model.runtime
+    assert not np.allclose(other.encode(some[:2]), known, atol=1e-3)
+    np.testing.assert_array_equal(model.encode(some[:2]), known)
+    assert (model.preprocess, model.fingerprint) == (before, own)
+    assert other.fingerprint == f"{own}, preprocessing {cut.fingerprint()}"
+    assert model.with_preprocess(Preprocess.from_json(before.to_json())) is model
+    vectors = np.random.default_rng(0).normal(size=(40, 16)).astype(np.float32)
+    labelled = FeatureTable(vectors, [str(n) for n in range(40)], np.arange(40) // 2)
+    assert model.folder is not None
+    model.folder.thresholds = calibrate(own, labelled, resamples=5).to_json()
+    assert model.thresholds() is not None
+    assert other.thresholds() is None
+    model.geometry = before.split().pixels
+    with pytest.raises(UserError, match="so that no other can be used"):
+        model.with_preprocess(cut)
 
 
 def test_vectors_are_those_of_the_evaluation(
