@@ -14,6 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from lookalike.core.component import Component
+from lookalike.core.errors import UserError
+from lookalike.core.log import logger
+from lookalike.deploy.deployed import Deployed
 from lookalike.deploy.export.half import halve_weights
 from lookalike.deploy.export.reduced import Reduction, sizes_to_tell
 from lookalike.deploy.model_folder import ModelFolder
@@ -45,6 +48,52 @@ def to_16_bits(written: ModelFolder, precision: Literal["fp16", "bf16"]) -> None
     report = halve_weights(written.graph_file, written.graph_file, precision)
     written.precision = "float16" if precision == "fp16" else "bfloat16"
     written.notes["16 bits"] = [f"- {line}" for line in report.lines()]
+
+
+def to_fewer_numbers(
+    module: Deployed,
+    recipe: Recipe,
+    size: int,
+    full: int,
+    encode: Encode,
+    prepare: Prepare,
+    pictures: Pictures,
+) -> list[str]:
+    """Reduce the features of a module from `full` numbers to `size`, in place; gives lines for the card.
+
+    The first numbers are kept where MatryoshkaLoss trained them; else directions are learned (PCA) of the
+    features that `encode` gives. Raises UserError for features that cannot be reduced, and for a size that
+    they do not have.
+    """
+    if recipe.global_.feature_binarize is not None or module.key == "logits" or module.softmax:
+        raise UserError(
+            f"{recipe.name}: --dim reduces features that are compared by inner product, no others"
+        )
+    if not 1 <= size < full:
+        raise UserError(f"--dim {size}: the features have {full} numbers, so it must be 1 … {full - 1}")
+    trained = trained_sizes(recipe, module.key)
+    if trained:
+        _tell_of_trained(size, trained)
+        whole = Reduction.prefix(full, module.normalize)
+    else:
+        whole = learned_reduction(recipe, encode, prepare, full, module.normalize)
+    lines = figures_of_sizes(whole, size, trained, encode, pictures)  # before encode gives fewer numbers
+    if trained:
+        module.first = size
+    else:
+        module.reduction = torch.from_numpy(whole.to(size).projection).float().contiguous()
+    return lines
+
+
+def _tell_of_trained(size: int, trained: list[int]) -> None:
+    sizes = ", ".join(map(str, trained))
+    if size in trained:
+        logger.info(f"--dim {size}: the first {size} numbers of a feature, as MatryoshkaLoss trained them")
+    else:
+        logger.warning(
+            f"--dim {size}: the first {size} numbers of a feature, which MatryoshkaLoss did not train: it "
+            f"trained {sizes}, and the card says what each finds"
+        )
 
 
 def learned_reduction(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -18,16 +18,10 @@ from lookalike.core.files import atomic_folder
 from lookalike.core.log import logger
 from lookalike.deploy.architecture import Architecture, write_weights
 from lookalike.deploy.deployed import Deployed, FromPixels, deployed_module, output_key, taking
-from lookalike.deploy.export.conversion import (
-    figures_of_sizes,
-    learned_reduction,
-    to_8_bits,
-    to_16_bits,
-    trained_sizes,
-)
+from lookalike.deploy.export.conversion import to_8_bits, to_16_bits, to_fewer_numbers
 from lookalike.deploy.export.graph import put_before, write_graph, write_program
 from lookalike.deploy.export.integer import make_integer
-from lookalike.deploy.export.reduced import Reduction
+from lookalike.deploy.export.replaced import Replaced
 from lookalike.deploy.geometry import Geometry
 from lookalike.deploy.graph_input import InputKind, before_graph
 from lookalike.deploy.model_folder import (
@@ -38,10 +32,9 @@ from lookalike.deploy.model_folder import (
     refuse_foreign_folder,
 )
 from lookalike.deploy.preprocessing import recipe_preprocess
-from lookalike.deploy.proof.parity import LIMITS, Encode, Limit, angles
+from lookalike.deploy.proof.parity import LIMITS, Encode, Limit, Pictures, angles
 from lookalike.deploy.proof.trial import encoder, noise_batch, prove, trial_pictures
 from lookalike.deploy.provenance import Provenance
-from lookalike.deploy.thresholds import Thresholds
 from lookalike.images import Preprocess
 from lookalike.model import RecModel, build_rec_model, load_weights
 from lookalike.model.slim.quantisation import without_rounding
@@ -150,6 +143,9 @@ def export(
     `folder` is `Global.save_inference_dir` by default. The graph has a dynamic batch. Every runtime that can
     use the folder embeds a sample of the pictures that the recipe is scored on, and the folder is only put in
     place when their features agree with those of the PyTorch model (`lookalike.deploy.proof.parity.LIMITS`).
+
+    Raises UserError for a folder that holds something else, and for weights that are missing or random; else
+    as `export_model`.
     """
     require_paths(recipe, ("Global",))
     settings = recipe.global_
@@ -179,120 +175,132 @@ def export_model(
     metrics: dict[str, float] | None = None,
     options: ExportOptions | None = None,
 ) -> ExportResult:
-    """Write the model folder of a model in memory."""
+    """Write the model folder of a model in memory, as `export` does that of a recipe.
+
+    weights: what the model was loaded from, for the card. metrics: figures of the model, by default those
+    that its training left beside the weights.
+
+    Raises UserError for an output or a preprocessing that cannot be exported so, options that do not go with
+    the model, pictures that are missing where something is learned of them, and an extra that is not
+    installed; LookalikeError for an operation that ONNX does not have, and where a runtime does not agree.
+    In either case `folder` is left as it was.
+    """
     options = options or ExportOptions()
-    module = deployed_module(recipe, model)
-    preprocess = recipe_preprocess(recipe)
+    module, preprocess = deployed_module(recipe, model), recipe_preprocess(recipe)
     shape = list(preprocess.image_shape or recipe.global_.image_shape)
+    whole = _Network.of(module, preprocess, shape, options.input)
     # what resizes is put before the graph at the end: whatever the graph is converted to, it learns nothing
-    resizing = Geometry(preprocess).eval() if options.input == "uint8_nhwc_any_size" else None
-    input: InputKind = "uint8_nhwc" if resizing is not None else options.input
-    taken = taking(module, input, preprocess).eval()
-    noise = noise_batch(preprocess, shape, input)
-    example = torch.from_numpy(noise[:2])
-    prepare = before_graph(preprocess, input)
-    pictures = trial_pictures(recipe, prepare, options.sample, noise)
-    full = int(encoder(taken)(noise[:1]).shape[1])
+    resizes = options.input == "uint8_nhwc_any_size"
+    network = _Network.of(module, preprocess, shape, "uint8_nhwc") if resizes else whole
+    full = int(network.encode(network.noise[:1]).shape[1])
     notes = {}
     if options.size is not None:
-        _check_reduction(recipe, module, options.size, full)
-        trained = trained_sizes(recipe, module.key)
-        if trained:
-            _tell_of_trained(options.size, trained)
-            whole = Reduction.prefix(full, module.normalize)
-        else:
-            whole = learned_reduction(recipe, encoder(taken), prepare, full, module.normalize)
-        notes["Size"] = figures_of_sizes(whole, options.size, trained, encoder(taken), pictures)
-        if trained:
-            module.first = options.size
-        else:
-            module.reduction = torch.from_numpy(whole.to(options.size).projection).float().contiguous()
-    size = options.size or full
-    exported, limit = _to_precision(taken, module, noise, str(weights or recipe.name))
-    if exported is not taken and (options.quantize or options.precision != "fp32"):
+        pictures = network.pictures(recipe, options.sample)
+        notes["Size"] = to_fewer_numbers(
+            module, recipe, options.size, full, network.encode, network.prepare, pictures
+        )
+    integers = _in_integers(network, module, str(weights or recipe.name))
+    if integers is not None and (options.quantize or options.precision != "fp32"):
         raise UserError(f"{recipe.name}: its graph is in 8 bits as it is, since it was trained to round")
-    facts = Provenance.of(recipe, weights)
-    metrics, data = metrics or facts.metrics, facts.metrics_data
-    if options.converts:
-        data = {**data, "model": f"in float32, with features of {full} numbers: not this graph"}
-    before, calibrated = _before(folder)
+    replaced = Replaced.at(folder)
     with atomic_folder(folder) as part:
         write_weights(module, part / WEIGHTS)
-        write_graph(exported, example, part / GRAPH)
+        write_graph(network.module if integers is None else integers, network.example, part / GRAPH)
         written = ModelFolder(
             path=part,
             shape=shape,
-            size=size,
+            size=options.size or full,
             normalized=module.normalize,
             binarize=recipe.global_.feature_binarize,
             preprocess=preprocess.to_json(),
             fingerprint="",
             input=options.input,
             output=module.key,
-            precision="float32" if exported is taken else "int8",
+            precision="float32" if integers is None else "int8",
             architecture=Architecture.of(recipe, module).to_json(),
             license=recipe.global_.license,
-            made_from=facts.made_from,
-            metrics=metrics,
-            metrics_data=data if metrics else {},
             notes=notes,
         )
+        _take_down_origin(
+            written, Provenance.of(recipe, weights), metrics, full if options.converts else None
+        )
         if options.quantize:
-            to_8_bits(written, recipe, prepare, options.calibration)
+            to_8_bits(written, recipe, network.prepare, options.calibration)
         elif options.precision != "fp32":
             to_16_bits(written, options.precision)
-        limit = limit if exported is not taken else LIMITS[written.precision]
-        scored, program = encoder(taken), taken
-        if resizing is not None:
-            put_before(resizing, part / GRAPH)
-            scored, program = _resized_before(preprocess, scored), taking(module, options.input, preprocess)
-            noise = noise_batch(preprocess, shape, options.input)
-            example = torch.from_numpy(noise[:2])
-            decode = before_graph(preprocess, options.input)
-            pictures = trial_pictures(recipe, decode, options.sample, noise)
+        if resizes:
+            put_before(Geometry(preprocess).eval(), part / GRAPH)
         if options.program:
-            write_program(program.eval(), example, part / PROGRAM, any_size=resizing is not None)
-        consequence = f"{folder} was left as it was"
-        parity = prove(written, scored, pictures, limit, consequence, options.runtimes)
+            write_program(whole.module, whole.example, part / PROGRAM, any_size=resizes)
+        limit = LIMITS[written.precision]
+        if integers is not None:
+            limit = Limit("largest_angle", _allowed(network))
+        parity = prove(
+            written,
+            _resized_before(preprocess, network.encode) if resizes else network.encode,
+            whole.pictures(recipe, options.sample),
+            limit,
+            f"{folder} was left as it was",
+            options.runtimes,
+        )
         written.parity = parity.to_json()
         written.seal()
-        same_model = calibrated is not None and calibrated.fingerprint == written.fingerprint
-        if calibrated is not None and same_model:
-            written.thresholds = calibrated.to_json()
+        replaced.keep_thresholds(written)
         written.write()
-    if before is not None and before.fingerprint != written.fingerprint:
-        logger.warning(
-            f"{folder} held another model ({before.size} numbers, fingerprint {before.fingerprint[:12]}): "
-            "vectors and galleries that were made with it do not go with this one"
-        )
-    if calibrated is not None and not same_model:
-        logger.warning(
-            f"{folder} has no thresholds any more: they were found with another model (fingerprints "
-            f"{calibrated.fingerprint[:12]} and {written.fingerprint[:12]}), whose similarities are others; "
-            "calibrate again (lookalike calibrate)"
-        )
-    graph = parity.runtimes[0]
-    exact = limit.measure == "largest_difference"
-    difference = graph.largest_difference if exact else graph.largest_angle
+    replaced.warn(folder, written)
     logger.info(
-        f"exported {module.key} ({size}, {written.precision}) to {folder}, as {parity.pictures} pictures show"
+        f"exported {module.key} ({written.size}, {written.precision}) to {folder}, as {parity.pictures} "
+        "pictures show"
     )
-    unit = "bits" if written.binarize else "numbers"
+    graph = parity.runtimes[0]
     return ExportResult(
-        str(folder), size, written.fingerprint, difference, written.precision, unit, written.parity
+        str(folder),
+        written.size,
+        written.fingerprint,
+        graph.largest_difference if limit.measure == "largest_difference" else graph.largest_angle,
+        written.precision,
+        "bits" if written.binarize else "numbers",
+        written.parity,
     )
 
 
-def _before(folder: Path) -> tuple[ModelFolder | None, Thresholds | None]:
-    """The older model folder that an export replaces and its thresholds; None of what cannot be read."""
-    try:
-        before = ModelFolder.open(folder)
-    except UserError:
-        return None, None
-    try:
-        return before, before.found_thresholds()
-    except UserError:
-        return before, None
+@dataclass(frozen=True)
+class _Network:
+    """What is exported, for one kind of input, and what makes that input of a picture."""
+
+    module: nn.Module
+    encode: Encode
+    prepare: Callable[[str], NDArray[Any]]
+    noise: NDArray[Any]
+
+    @classmethod
+    def of(cls, module: Deployed, preprocess: Preprocess, shape: list[int], input: InputKind) -> _Network:
+        taken = taking(module, input, preprocess).eval()
+        prepare, noise = before_graph(preprocess, input), noise_batch(preprocess, shape, input)
+        return cls(taken, encoder(taken), prepare, noise)
+
+    @property
+    def example(self) -> torch.Tensor:
+        return torch.from_numpy(self.noise[:2])
+
+    def pictures(self, recipe: Recipe, count: int) -> Pictures:
+        """What it is tried on, see `trial_pictures`."""
+        return trial_pictures(recipe, self.prepare, count, self.noise)
+
+
+def _take_down_origin(
+    written: ModelFolder, facts: Provenance, metrics: dict[str, float] | None, converted: int | None
+) -> None:
+    """Say where the model comes from, and its figures; `converted`: how many numbers the features have that
+    these are of, where the graph gives others.
+    """
+    written.made_from, written.metrics = facts.made_from, metrics or facts.metrics
+    if not written.metrics:
+        return
+    written.metrics_data = dict(facts.metrics_data)
+    if converted is not None:
+        told = f"in float32, with features of {converted} numbers: not this graph"
+        written.metrics_data["model"] = told
 
 
 def _resized_before(preprocess: Preprocess, encode: Encode) -> Encode:
@@ -301,48 +309,26 @@ def _resized_before(preprocess: Preprocess, encode: Encode) -> Encode:
     return lambda batch: encode(np.stack([geometry(picture) for picture in batch]))
 
 
-def _check_reduction(recipe: Recipe, module: Deployed, size: int, full: int) -> None:
-    if recipe.global_.feature_binarize is not None or module.key == "logits" or module.softmax:
-        raise UserError(
-            f"{recipe.name}: --dim reduces features that are compared by inner product, no others"
-        )
-    if not 1 <= size < full:
-        raise UserError(f"--dim {size}: the features have {full} numbers, so it must be 1 … {full - 1}")
-
-
-def _tell_of_trained(size: int, trained: list[int]) -> None:
-    sizes = ", ".join(map(str, trained))
-    if size in trained:
-        logger.info(f"--dim {size}: the first {size} numbers of a feature, as MatryoshkaLoss trained them")
-    else:
-        logger.warning(
-            f"--dim {size}: the first {size} numbers of a feature, which MatryoshkaLoss did not train: it "
-            f"trained {sizes}, and the card says what each finds"
-        )
-
-
-def _to_precision(
-    taken: nn.Module, module: Deployed, noise: NDArray[Any], name: str
-) -> tuple[nn.Module, Limit]:
-    """The module whose graph is written, and how far that may be off: in whole numbers where it rounds."""
+def _in_integers(network: _Network, module: Deployed, name: str) -> nn.Module | None:
+    """The module whose graph computes in whole numbers, of one that rounds; None of another."""
     rounds = module.model.structure.quantisation if module.model.structure is not None else None
     if rounds is None:
-        return taken, LIMITS["float32"]
-    exported = copy.deepcopy(taken)
+        return None
+    exported = copy.deepcopy(network.module)
     inner = exported.module if isinstance(exported, FromPixels) else exported
     assert isinstance(inner, Deployed)
     make_integer(inner.model, rounds, name)
-    return exported, Limit("largest_angle", _allowed(taken, noise))
+    return exported
 
 
-def _allowed(module: nn.Module, pictures: NDArray[Any]) -> float:
+def _allowed(network: _Network) -> float:
     """How far an int8 graph may be from the model that rounds; warns of harm.
 
     Two models that round independently are each `cost` from the exact one; the squares of independent angles
     add up, and 1 - cosine is half the square of a small angle.
     """
-    exact = encoder(without_rounding(module))(pictures)
-    cost = float(angles(encoder(module)(pictures), exact).max())
+    exact = encoder(without_rounding(network.module))(network.noise)
+    cost = float(angles(network.encode(network.noise), exact).max())
     if cost > INTEGER_PARITY:
         logger.warning(
             f"rounding to 8 bits moves the features by {cost:.2g} in cosine: the ranges do not fit the "
