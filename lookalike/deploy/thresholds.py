@@ -101,10 +101,8 @@ class Validation:
 
     @property
     def intervals(self) -> str:
-        """What the intervals are worth, as text."""
-        told = f"{100 * self.confidence:g} % intervals, over classes"
-        few = self.classes < FEW_CLASSES
-        return f"{told}; with {self.classes} of them they are not to be trusted" if few else told
+        """What the intervals are, as text; `Thresholds.doubts` says where they are worth nothing."""
+        return f"{100 * self.confidence:g} % intervals, over classes"
 
 
 @dataclass(frozen=True)
