@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 import torch
 from PIL import Image
 
 from lookalike import Embedder, Recipe
+from lookalike.core import machine
 from lookalike.core.errors import BrokenImage, UserError
+from lookalike.core.machine import available_threads
 from lookalike.deploy.calibration import calibrate
+from lookalike.deploy.quantisation.running import open_graph
 from lookalike.deploy.runtimes.runtime import OnnxRuntime
 from lookalike.images import Preprocess, decode_image
 from lookalike.images.feature_table import FeatureTable
@@ -238,7 +243,21 @@ def test_binary_codes_are_bits(
 def test_threads_of_the_environment(trained: Path, monkeypatch: pytest.MonkeyPatch, threads: str) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", threads)
     options = OnnxRuntime(trained / "inference" / "model.onnx").session.get_session_options()
-    assert options.intra_op_num_threads == {"2": 2, "3,2": 3}.get(threads, 0)
+    everything = 0 if available_threads() == os.cpu_count() else available_threads()
+    assert options.intra_op_num_threads == {"2": 2, "3,2": 3}.get(threads, everything)
+
+
+def test_processors_that_are_not_ours_are_not_computed_with(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(machine, "_QUOTA", trained / "no quota")
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    graph = trained / "inference" / "model.onnx"
+    for ours, threads in (({0, 1, 2, 3}, 0), ({1}, 1), ({0, 2}, 2)):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda pid, ours=ours: ours)
+        for session in (OnnxRuntime(graph).session, open_graph(onnx.load(graph))):
+            assert session.get_session_options().intra_op_num_threads == threads
 
 
 def test_broken_bytes_are_named_by_their_position(model: Embedder, some: list[Path]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.core.machine import threads_asked_for
+from lookalike.deploy.runtimes.runtime import threads_of_onnxruntime
 
 
 def open_graph(model: Any) -> Any:
@@ -16,7 +16,7 @@ def open_graph(model: Any) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    options.intra_op_num_threads = threads_asked_for() or 0
+    options.intra_op_num_threads = threads_of_onnxruntime()
     return onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )

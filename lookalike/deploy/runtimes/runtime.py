@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.core.errors import UserError, line_of, nearest_or_all
-from lookalike.core.machine import threads_asked_for
+from lookalike.core.machine import available_threads, threads_asked_for
 from lookalike.deploy.model_folder import ModelFolder
 
 Floats = NDArray[np.float32]
@@ -129,7 +130,7 @@ class OnnxRuntime:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or threads_asked_for() or 0
+        options.intra_op_num_threads = threads or threads_of_onnxruntime()
         options.log_severity_level = 3
         providers = _providers(device, onnxruntime.get_available_providers())
         try:
@@ -148,6 +149,15 @@ class OnnxRuntime:
         self.input.check(batch)
         (features,) = self.session.run(None, {self.input.name: batch})
         return np.asarray(features, dtype=np.float32)
+
+
+def threads_of_onnxruntime() -> int:
+    """Threads where none are named: as many as OMP_NUM_THREADS says, else as there are cores for us."""
+    ours = available_threads()
+    # 0 is a thread for each core of the machine, tied to it, whether or not this process may use it: with one
+    # core of two, batches take up to twice as long. Where all are ours it is as fast as their number, and
+    # counts two processors of one core once.
+    return 0 if threads_asked_for() is None and ours == os.cpu_count() else ours
 
 
 _KINDS: dict[str, type] = {
