@@ -18,9 +18,9 @@ from lookalike.deploy.binary import ONE_ABOVE, Binarise
 from lookalike.deploy.broken import OnBroken, Skipped, told_of
 from lookalike.deploy.graph_input import before_graph
 from lookalike.deploy.model_folder import ModelFolder
+from lookalike.deploy.picture_forms import Source, as_picture, each_source, is_one
 from lookalike.deploy.pipeline import Pipeline, Positions, check_counts, computed_ahead, default_workers
 from lookalike.deploy.runtimes.runtime import Batch, BeginsAhead, Floats, Runtime, open_runtime
-from lookalike.deploy.sources import Source, as_picture, each_source, is_one
 from lookalike.deploy.thresholds import Thresholds
 from lookalike.images import Preprocess
 from lookalike.images.preprocess import placed

@@ -18,7 +18,7 @@ from lookalike.core import process
 from lookalike.core.errors import BrokenImage, UserError
 from lookalike.core.machine import available_threads, threads_asked_for
 from lookalike.deploy.broken import Told
-from lookalike.deploy.sources import Source, each_source
+from lookalike.deploy.picture_forms import Source, each_source
 from lookalike.images.decode import IN_MEMORY
 
 Batch = NDArray[Any]

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from lookalike.core.errors import UserError
-from lookalike.deploy.sources import as_picture, each_source, is_one
+from lookalike.deploy.picture_forms import as_picture, each_source, is_one
 from lookalike.images import Preprocess
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
@@ -112,5 +112,5 @@ def test_what_is_one_picture_and_what_is_several() -> None:
 
 
 def test_tensors_are_known_without_torch() -> None:
-    told = "import sys, lookalike.deploy.sources; print('torch' in sys.modules)"
+    told = "import sys, lookalike.deploy.picture_forms; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", told], capture_output=True, text=True).stdout == "False\n"
