@@ -20,7 +20,8 @@ from lookalike.deploy.deployed import Deployed
 from lookalike.deploy.export.half import halve_weights
 from lookalike.deploy.export.reduced import Reduction, sizes_to_tell
 from lookalike.deploy.model_folder import ModelFolder
-from lookalike.deploy.proof.parity import Encode, Pictures, encoded, recall_at_1
+from lookalike.deploy.proof.parity import recall_at_1
+from lookalike.deploy.proof.pictures import Encode, Pictures, encoded
 from lookalike.deploy.proof.samples import training_sample
 from lookalike.deploy.quantisation import quantise_graph
 from lookalike.loss import build_loss

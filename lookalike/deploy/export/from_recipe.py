@@ -32,7 +32,8 @@ from lookalike.deploy.model_folder import (
     refuse_foreign_folder,
 )
 from lookalike.deploy.preprocessing import recipe_preprocess
-from lookalike.deploy.proof.parity import LIMITS, Encode, Limit, Pictures, angles
+from lookalike.deploy.proof.parity import LIMITS, Limit, angles
+from lookalike.deploy.proof.pictures import Encode, Pictures
 from lookalike.deploy.proof.trial import encoder, noise_batch, prove, trial_pictures
 from lookalike.deploy.provenance import Provenance
 from lookalike.images import Preprocess

@@ -16,7 +16,8 @@ from lookalike.deploy.architecture import load_torch
 from lookalike.deploy.binary import ONE_ABOVE
 from lookalike.deploy.graph_input import InputKind
 from lookalike.deploy.model_folder import PROGRAM, ModelFolder
-from lookalike.deploy.proof.parity import LIMITS, Encode, Limit, Parity, Pictures, compare
+from lookalike.deploy.proof.parity import LIMITS, Limit, Parity, compare
+from lookalike.deploy.proof.pictures import Encode, Pictures
 from lookalike.deploy.proof.samples import evaluation_sample
 from lookalike.deploy.provenance import data_of
 from lookalike.deploy.runtimes.runtime import OnnxRuntime, open_runtime

@@ -13,7 +13,8 @@ from lookalike.core.errors import BrokenImage, UserError
 from lookalike.deploy.export.conversion import figures_of_sizes, learned_reduction, to_8_bits
 from lookalike.deploy.export.reduced import Reduction
 from lookalike.deploy.parity_table import table
-from lookalike.deploy.proof.parity import LIMITS, Pictures, compare, encoded
+from lookalike.deploy.proof.parity import LIMITS, compare
+from lookalike.deploy.proof.pictures import Pictures, encoded
 from lookalike.deploy.proof.samples import evaluation_sample
 from lookalike.images import Records
 from lookalike.recipe import Recipe
