@@ -118,6 +118,13 @@ def recover_folder(path: str | Path) -> None:
             os.replace(old, path)
 
 
+def as_path(named: object, what: str) -> Path:
+    """The path that a caller gives. Raises UserError, in which `what` says of what, for another type."""
+    if not isinstance(named, (str, os.PathLike)):
+        raise UserError(f"{what} is named by its path, a str or Path, got {type(named).__name__}")
+    return Path(named)
+
+
 def check_text(name: str) -> None:
     """Raise UserError for a name of a file that no table, page or JSON can hold: one that is not UTF-8."""
     try:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ast
 import math
+import numbers
 import operator
 from collections.abc import Callable
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
+
+from lookalike.core.errors import UserError
 
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -32,6 +35,13 @@ def parse_number(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"'{text}' is not finite")
     return value
+
+
+def as_count(given: object, name: str) -> int:
+    """A whole number of at least 1 that a caller gives. Raises UserError, which names it, for all else."""
+    if isinstance(given, bool) or not isinstance(given, numbers.Integral) or given < 1:
+        raise UserError(f"{name} must be a whole number of at least 1, got {given!r}")
+    return int(given)
 
 
 def _value(node: ast.expr) -> float:

@@ -14,6 +14,7 @@ from torch import nn
 
 from lookalike.core.component import Place
 from lookalike.core.errors import UserError
+from lookalike.core.files import as_path
 from lookalike.deploy.deployed import deployed_module, output_key
 from lookalike.deploy.embedder import Embedder
 from lookalike.deploy.export.from_recipe import trained_model
@@ -45,7 +46,7 @@ def embedder_of_checkpoint(
     checkpoint: str | Path, *, layer: str | Sequence[str] | None = None, **options: Any
 ) -> Embedder:
     """An Embedder over a checkpoint folder, which holds its recipe. options: of `embedder_of_recipe`."""
-    folder = Path(checkpoint)
+    folder = as_path(checkpoint, "a checkpoint")
     recipe_file = folder / "recipe.yaml"
     if not recipe_file.is_file():
         raise UserError(

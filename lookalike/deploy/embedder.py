@@ -214,8 +214,9 @@ class Embedder:
 
         Sources are as for `encode`; they are taken a few batches ahead, and an array among them must not be
         written to before its vector is there. A callable without arguments gives its picture in the thread
-        that reads it, and a BrokenImage that it raises counts as a broken picture. A batch is `batch_size`
-        consecutive pictures without the broken ones. Closing the generator ends its threads.
+        that reads it, and a BrokenImage, OSError or ValueError that it raises counts as a broken picture. A
+        batch is `batch_size` consecutive pictures without the broken ones. What the sources themselves raise
+        comes behind the vectors of those before it. Closing the generator ends its threads.
         """
         workers = default_workers() if workers is None else workers
         check_counts(batch_size, workers)

@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from lookalike.core.errors import UserError
-from lookalike.core.files import atomic_file, sha256, write_json
+from lookalike.core.files import as_path, atomic_file, sha256, write_json
 from lookalike.deploy.binary import Binarise
 from lookalike.deploy.graph_input import InputKind, before_graph
 from lookalike.deploy.model_card import card
@@ -86,7 +86,7 @@ class ModelFolder:
     @classmethod
     def open(cls, path: str | Path) -> ModelFolder:
         """Read a model folder. Raises UserError when it is none, or of another version."""
-        path = Path(path)
+        path = as_path(path, "a model folder")
         file = path / MANIFEST
         if not file.is_file():
             if path.is_file():

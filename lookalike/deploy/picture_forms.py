@@ -11,8 +11,9 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
-from lookalike.core.errors import UserError
+from lookalike.core.errors import BrokenImage, UserError, line_of
 from lookalike.images import as_rgb
+from lookalike.images.decode import IN_MEMORY
 
 Source = Any
 """One picture: a path or `file://` URL, bytes of a file, an RGB array (H, W, 3) of uint8 (or grey, RGBA,
@@ -32,8 +33,16 @@ def is_one(sources: Any) -> bool:
 
 
 def each_source(sources: Iterable[Source]) -> Iterator[Source]:
-    """Pictures one by one; an array (N, H, W, 3) or tensor (N, C, H, W) among them is N pictures."""
+    """Pictures one by one; an array (N, H, W, 3) or tensor (N, C, H, W) among them is N pictures.
+
+    Raises UserError for what is neither a picture nor several.
+    """
     several: Iterable[Any] = [sources] if is_one(sources) else sources
+    if not (hasattr(several, "__iter__") or hasattr(several, "__getitem__")):
+        raise UserError(
+            "pictures must be one (a path, bytes, an RGB array, a tensor or a Pillow image), or a list or "
+            f"iterator of them, got {type(sources).__name__}"
+        )
     for source in several:
         if (isinstance(source, np.ndarray) or _is_tensor(source)) and source.ndim == 4:
             yield from source
@@ -44,10 +53,14 @@ def each_source(sources: Iterable[Source]) -> Iterator[Source]:
 def as_picture(source: Source) -> Any:
     """What a preprocessing takes: a path, bytes or an RGB array.
 
-    Raises UserError for what is no picture, BrokenImage for a Pillow image whose file is damaged.
+    Raises UserError for what is no picture, BrokenImage for a Pillow image whose file is damaged, and where
+    a callable raises what files and decoders do (OSError, ValueError).
     """
     if callable(source):
-        source = source()
+        try:
+            source = source()
+        except (OSError, ValueError) as error:
+            raise BrokenImage(IN_MEMORY, f"cannot be read: {line_of(error)}") from error
     if isinstance(source, str):
         return _local(source)
     if isinstance(source, os.PathLike):
@@ -97,6 +110,8 @@ def _from_tensor(tensor: Any) -> np.ndarray:
         raise UserError(
             f"a tensor must be (3, height, width), or (1, …) grey or (4, …) RGBA, got {tuple(tensor.shape)}"
         )
+    if not tensor.numel():
+        raise UserError(f"a tensor must hold pixels, got {tuple(tensor.shape)}")
     tensor = tensor.detach().cpu()
     if tensor.is_floating_point():
         values = tensor.float().numpy()

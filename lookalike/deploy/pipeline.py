@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from lookalike.core import process
 from lookalike.core.errors import BrokenImage, UserError
 from lookalike.core.machine import available_threads, threads_asked_for
+from lookalike.core.numbers import as_count
 from lookalike.deploy.broken import Told
 from lookalike.deploy.picture_forms import Source, each_source
 from lookalike.images.decode import IN_MEMORY
@@ -49,8 +50,8 @@ def default_workers() -> int:
 
 def check_counts(batch_size: int, workers: int) -> None:
     """Raise UserError where there would be no picture in a batch, or nobody to read it."""
-    if batch_size < 1 or workers < 1:
-        raise UserError(f"batch_size and workers must be 1 or more, got {batch_size} and {workers}")
+    as_count(batch_size, "batch_size")
+    as_count(workers, "workers")
 
 
 @dataclass
@@ -85,9 +86,10 @@ class Pipeline:
         """Positions of pictures and their results, batch by batch and in order.
 
         Sources are taken as they are needed, a few batches ahead. Raises the first BrokenImage where
-        `on_broken` is None. Closing the generator ends the threads; nothing is begun after that.
+        `on_broken` is None, and what the sources raise, behind the results of those before it. Closing the
+        generator ends the threads; nothing is begun after that.
         """
-        listed = each_source(sources)
+        listed = _Sources(sources, self.batch_size)
         # where workers compute, each may be busy with a batch of its own
         depth = AHEAD + (self.workers if self.reentrant else 0)
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="picture")
@@ -95,16 +97,18 @@ class Pipeline:
             waiting: deque[_Reading] = deque()
             start = 0
             while True:
-                while len(waiting) <= depth and (taken := list(islice(listed, self.batch_size))):
+                while len(waiting) <= depth and (taken := listed.taken()):
                     waiting.append(self._begin(pool, start, taken))
                     start += len(taken)
                 if not waiting:
+                    if listed.error is not None:
+                        raise listed.error
                     return
                 reading = waiting.popleft()
                 result = reading.finished.result()
                 for position, error in reading.broken:
                     if on_broken is None:
-                        raise _named(position, error)
+                        raise _named(position, error) from error.__cause__
                     on_broken(position, error)
                 if len(reading.positions):
                     yield reading.positions, self._compute(reading) if result is None else result
@@ -196,6 +200,23 @@ def computed_ahead(
             yield positions, result()
     for positions, result in waiting:
         yield positions, result()
+
+
+class _Sources:
+    """Pictures, so many at a time. What their iterator raises ends them, and is kept as `error`."""
+
+    def __init__(self, sources: Iterable[Source], size: int) -> None:
+        self._each, self._size = each_source(sources), size
+        self.error: Exception | None = None
+
+    def taken(self) -> list[Source]:
+        """The next ones; none at the end."""
+        taken: list[Source] = []
+        try:
+            taken.extend(islice(self._each, self._size))
+        except Exception as error:
+            self.error = error
+        return taken
 
 
 class _Reading:

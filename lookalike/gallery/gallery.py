@@ -12,8 +12,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from lookalike.core.errors import UserError
-from lookalike.core.files import atomic_folder
+from lookalike.core.files import as_path, atomic_folder
 from lookalike.core.log import logger, warn_once
+from lookalike.core.numbers import as_count
 from lookalike.deploy import Embedder, Thresholds
 from lookalike.deploy.broken import OnBroken
 from lookalike.deploy.thresholds import Bounds, Verdict, judged
@@ -90,7 +91,7 @@ class Gallery:
 
         Raises UserError when the folder exists, or the model folder is not as it was exported.
         """
-        folder = Path(folder)
+        folder = as_path(folder, "a gallery")
         embedder = _embedder(model)
         if folder.exists():
             raise UserError(
@@ -116,7 +117,7 @@ class Gallery:
 
         Raises UserError when the model is not the one that the gallery was made with.
         """
-        folder = Path(folder)
+        folder = as_path(folder, "a gallery")
         store, about = Store.open(folder / STORE)
         if model is None:
             model = about["model"]
@@ -150,7 +151,7 @@ class Gallery:
 
         Raises UserError when the two lists differ in length, or one is no list.
         """
-        if isinstance(pictures, (str, Path)) or isinstance(labels, str):
+        if any(isinstance(each, str) or not hasattr(each, "__len__") for each in (pictures, labels)):
             raise UserError("pictures and labels are two lists: gallery.add([picture], [label])")
         if len(pictures) != len(labels):
             raise UserError(f"{len(pictures)} pictures but {len(labels)} labels")
@@ -226,8 +227,7 @@ class Gallery:
         min_score: float | None = None,
     ) -> list[list[Answer]]:
         """`search` for vectors that `Embedder.encode` gave."""
-        if k < 1:
-            raise UserError(f"k is {k}; it must be at least 1")
+        k = as_count(k, "k")
         index = self.index()
         if index.faiss.ntotal == 0:
             raise UserError(f"{self.folder} is empty; enrol pictures with 'gallery add'")
@@ -324,7 +324,8 @@ def _embedder(model: Embedder | str | Path) -> Embedder:
     """The Embedder over a model folder, or over a training checkpoint."""
     if isinstance(model, Embedder):
         return model
-    return Embedder.from_checkpoint(model) if (Path(model) / "recipe.yaml").is_file() else Embedder(model)
+    folder = as_path(model, "a model folder")
+    return Embedder.from_checkpoint(folder) if (folder / "recipe.yaml").is_file() else Embedder(folder)
 
 
 def _name(picture: Any) -> str:

@@ -144,6 +144,53 @@ def test_what_is_no_picture_is_one_sentence(model: Embedder) -> None:
         model.encode([3])
     with pytest.raises(UserError, match="uint8"):
         model.encode([np.zeros((4, 4, 3), np.float32)])
+    for wrong in (None, 3, object()):
+        with pytest.raises(UserError, match=rf"^pictures must be .*, got {type(wrong).__name__}$"):
+            model.encode(wrong)  # type: ignore[call-overload, arg-type, unused-ignore]
+    with pytest.raises(UserError, match=r"picture 0: a tensor must hold pixels, got \(3, 0, 4\)"):
+        model.encode(torch.zeros((3, 0, 4)))
+    with pytest.raises(UserError, match="batch_size must be a whole number of at least 1, got '8'"):
+        model.encode([], batch_size="8")  # type: ignore[arg-type]
+
+
+def test_what_an_embedder_is_made_of_is_told(trained: Path) -> None:
+    for wrong in (None, 3, [trained]):
+        told = f"is named by its path, a str or Path, got {type(wrong).__name__}"
+        with pytest.raises(UserError, match=f"^a model folder {told}$"):
+            Embedder(wrong)  # type: ignore[arg-type]
+        with pytest.raises(UserError, match=f"^a checkpoint {told}$"):
+            Embedder.from_checkpoint(wrong)  # type: ignore[arg-type]
+    for options, told in (
+        ({"device": 3}, "unknown device 3 "),
+        ({"device": None, "backend": "onnx"}, "unknown device None "),
+        ({"backend": None}, "unknown backend 'None' "),
+        ({"threads": "2"}, "threads must be a whole number of at least 1, got '2'"),
+    ):
+        with pytest.raises(UserError, match=told):
+            Embedder(trained / "inference", **options)  # type: ignore[arg-type]
+
+
+def test_what_a_callable_cannot_read_is_a_broken_picture(model: Embedder, some: list[Path]) -> None:
+    def gone() -> Image.Image:
+        return Image.open("gone.png")
+
+    def cut() -> np.ndarray:
+        raise ValueError("cut off")
+
+    def wrong() -> np.ndarray:
+        raise KeyError("image")
+
+    told: dict[int, BrokenImage] = {}
+    vectors = model.encode([some[0], gone, cut, some[1]], on_broken=told.__setitem__)
+    np.testing.assert_allclose(vectors, model.encode(some[:2]), atol=1e-6)
+    assert sorted(told) == [1, 2]
+    assert "gone.png" in told[1].reason
+    assert told[2].reason == "cannot be read: cut off"
+    with pytest.raises(BrokenImage, match=r"^picture 1: cannot be read: cut off$") as raised:
+        model.encode([some[0], cut])
+    assert isinstance(raised.value.__cause__, ValueError)
+    with pytest.raises(KeyError):  # a mistake in the callable is no broken picture
+        model.encode([some[0], wrong], on_broken="skip")
 
 
 def test_values_that_are_not_finite_are_one_sentence(trained: Path, some: list[Path]) -> None:

@@ -120,8 +120,23 @@ def test_other_errors_are_raised_where_results_are_asked_for(reentrant: bool) ->
 
     with pytest.raises(UserError, match="picture 2: no picture"):
         list(pipeline(reentrant=reentrant).run([0, 1, refused, refused], None))
-    with pytest.raises(UserError, match="1 or more"):
+    with pytest.raises(UserError, match="batch_size must be a whole number of at least 1, got 0"):
         pipeline(batch_size=0)
+
+
+@BOTH
+def test_an_error_of_the_sources_comes_behind_what_was_finished_before_it(reentrant: bool) -> None:
+    failing = RuntimeError("the share is gone")
+
+    def numbers() -> Iterator[int]:
+        yield from range(6)
+        raise failing
+
+    parts = pipeline(reentrant=reentrant).run(numbers(), lambda position, error: None)
+    assert [next(parts)[0].tolist(), next(parts)[0].tolist()] == [[0, 1, 2, 3], [4, 5]]
+    with pytest.raises(RuntimeError) as raised:
+        next(parts)
+    assert raised.value is failing
 
 
 def test_workers_compute_side_by_side_where_the_model_may_be_called_so() -> None:

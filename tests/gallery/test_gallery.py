@@ -72,6 +72,11 @@ def test_add_tells_what_it_left_out(gallery: Gallery, paths: list[str], tmp_path
         gallery.add(paths[:2], ["a"])
     with pytest.raises(UserError, match="two lists"):
         gallery.add(paths[0], "a")
+    with pytest.raises(UserError, match="two lists"):
+        gallery.add(None, None)  # type: ignore[arg-type]
+    for wrong in (None, 3):
+        with pytest.raises(UserError, match=f"^a gallery is named by its path, .* got {type(wrong).__name__}$"):
+            Gallery.create(wrong, gallery.embedder)  # type: ignore[arg-type]
 
 
 def test_add_warns_once_of_broken_pictures_and_once_of_conflicts(
@@ -105,7 +110,7 @@ def test_pixels_are_enrolled_without_a_path(gallery: Gallery) -> None:
 
 def test_k_may_be_larger_than_the_gallery(gallery: Gallery, paths: list[str]) -> None:
     assert len(gallery.search(paths[0], k=1000)) == 40
-    with pytest.raises(UserError, match="k is 0"):
+    with pytest.raises(UserError, match="k must be a whole number of at least 1, got 0"):
         gallery.search(paths[0], k=0)
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lookalike.core.errors import UserError, line_of, nearest_or_all
 from lookalike.core.machine import available_threads, threads_asked_for
+from lookalike.core.numbers import as_count
 from lookalike.deploy.model_folder import ModelFolder
 
 Floats = NDArray[np.float32]
@@ -64,10 +65,10 @@ def open_runtime(
     """
     if backend not in get_args(Backend):
         raise UserError(
-            f"unknown backend '{backend}'{nearest_or_all(backend, get_args(Backend), 'the help')}"
+            f"unknown backend '{backend}'{nearest_or_all(str(backend), get_args(Backend), 'the help')}"
         )
-    if threads is not None and threads < 1:
-        raise UserError(f"threads must be 1 or more, and is {threads}")
+    if threads is not None:
+        threads = as_count(threads, "threads")
     options: tuple[Any, ...] = ()
     if precision != "fp32" or compile:
         backend, options = _with_torch(backend, device), (precision, compile)
@@ -169,11 +170,11 @@ _KINDS: dict[str, type] = {
 
 def device_number(device: str) -> int | None:
     """Which GPU `cuda` or `cuda:1` means, None for the CPU. Raises UserError for another word."""
-    name, _, number = device.partition(":")
     if device == "cpu":
         return None
+    name, _, number = str(device).partition(":")
     if name not in ("cuda", "gpu") or (number and not number.isdecimal()):
-        raise UserError(f"unknown device '{device}' (known: cpu, cuda, cuda:1, …)")
+        raise UserError(f"unknown device {device!r} (known: cpu, cuda, cuda:1, …)")
     return int(number or 0)
 
 

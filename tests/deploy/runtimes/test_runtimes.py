@@ -109,7 +109,7 @@ def test_a_damaged_graph_is_one_sentence(folder: ModelFolder, backend: str, tmp_
     ("arguments", "told"),
     [
         ({"backend": "onxx"}, "unknown backend 'onxx', did you mean 'onnx'"),
-        ({"threads": 0}, "threads must be 1 or more"),
+        ({"threads": 0}, "threads must be a whole number of at least 1, got 0"),
         ({"backend": "onnx", "device": "cuda"}, "onnxruntime computes on the CPU only"),
         ({"backend": "onnx", "device": "tpu"}, "unknown device 'tpu'"),
         ({"backend": "torch", "device": "cuda:77"}, "device 'cuda:77': PyTorch sees"),

@@ -47,7 +47,7 @@ def test_an_array_that_fits_is_not_read(
     assert all(np.shares_memory(batch, block) for batch in given)
     np.testing.assert_array_equal(model.encode(block[:, ::-1], batch_size=4).shape, expected.shape)
     for wrong in ({"batch_size": 0}, {"workers": 0}):
-        with pytest.raises(UserError, match="batch_size and workers must be 1 or more"):
+        with pytest.raises(UserError, match="must be a whole number of at least 1"):
             model.encode(block, **wrong)
     with pytest.raises(UserError, match="on_broken must be 'raise', 'skip' or a function, and is 'ignore'"):
         model.encode(block, on_broken="ignore")  # type: ignore[arg-type]
