@@ -16,6 +16,7 @@ import typer
 
 from lookalike.core import process
 from lookalike.core.errors import LookalikeError, UserError, did_you_mean, missing_extra
+from lookalike.core.files import is_full
 
 _VERBS = {
     "quickstart": "all of it on drawn pictures, in about three minutes; writes a report",
@@ -163,8 +164,9 @@ def _explain(error: Exception) -> str:
     text = str(error).strip().splitlines()[0] if str(error).strip() else ""
     if isinstance(error, MemoryError) or "out of memory" in text.lower() or "DefaultCPUAllocator" in text:
         return f"out of memory: use a smaller batch_size or smaller pictures ({text or 'MemoryError'})"
-    if isinstance(error, OSError) and error.errno == 28:
-        return f"the disk is full: {error.filename}" if error.filename else "the disk is full"
+    if is_full(error):
+        name = getattr(error, "filename", None)
+        return f"the disk is full: no space is left for {name}" if name else "the disk is full"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

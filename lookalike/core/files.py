@@ -15,10 +15,41 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from lookalike.core.errors import UserError
+from lookalike.core.errors import LookalikeError, UserError
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _LEFTOVER_AFTER = 24 * 3600.0
 """Seconds after which a half-written file is taken for that of a killed process."""
+
+
+class NoSpace(LookalikeError):
+    """Something could not be written because the disk is full."""
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error says that the disk is full, or that the user's share of it is.
+
+    Libraries say so in words of their own, or hide it behind another error.
+    """
+    told: BaseException | None = error
+    while told is not None:
+        if isinstance(told, OSError) and told.errno in _FULL:
+            return True
+        if any(words in str(told) for words in ("disk is full", *map(os.strerror, _FULL))):
+            return True
+        told = told.__cause__ or told.__context__
+    return False
+
+
+@contextlib.contextmanager
+def space_for(path: str | Path) -> Iterator[None]:
+    """Raise NoSpace, which names `path`, where the block fails because the disk is full."""
+    try:
+        yield
+    except Exception as error:
+        if not is_full(error):
+            raise
+        raise NoSpace(f"the disk is full: no space is left for {path}") from error
 
 
 def _flush_folder(folder: Path) -> None:
@@ -37,9 +68,14 @@ def atomic_file(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
     """Open a file that takes its name only when the block ends without an error.
 
     Through a link it is what the link names. Raises OSError where a device or a pipe has the name: a file
-    must not take its place.
+    must not take its place, and NoSpace where the disk is full.
     """
-    path = Path(os.path.realpath(path))
+    with space_for(path), _file_beside(Path(os.path.realpath(path)), mode) as file:
+        yield file
+
+
+@contextlib.contextmanager
+def _file_beside(path: Path, mode: str) -> Iterator[IO[Any]]:
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise OSError(errno.EINVAL, "it is no regular file, whose place could be taken", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,9 +104,16 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     replaced.
 
     Two folders cannot be exchanged in one step everywhere: for an instant the older one bears the name
-    `.NAME.old`, and `recover_folder` puts it back after a crash in that instant.
+    `.NAME.old`, and `recover_folder` puts it back after a crash in that instant. Raises NoSpace where the
+    disk is full.
     """
-    path = Path(os.path.realpath(path))  # `.` has no name, and a link stays one
+    # `.` has no name, and a link stays one
+    with space_for(path), _folder_beside(Path(os.path.realpath(path))) as part:
+        yield part
+
+
+@contextlib.contextmanager
+def _folder_beside(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     recover_folder(path)
     remove_leftovers(path)

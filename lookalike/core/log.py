@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from collections.abc import Hashable
 from pathlib import Path
 
 from lookalike.core import process
+from lookalike.core.files import space_for
 
 logger = logging.getLogger("lookalike")
 _told: set[Hashable] = set()
@@ -55,9 +57,13 @@ def start_console(level: int = logging.INFO) -> None:
 
 
 def start_file(path: Path) -> logging.Handler:
-    """Append the package's messages to a file; the caller closes the handler with `stop_file`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path, encoding="utf-8")
+    """Append the package's messages to a file; the caller closes the handler with `stop_file`.
+
+    Raises NoSpace where the disk is full. One that becomes full later is told once, and ends nothing.
+    """
+    with space_for(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     logger.addHandler(handler)
     if logger.level == logging.NOTSET:
@@ -68,6 +74,29 @@ def start_file(path: Path) -> logging.Handler:
 def stop_file(handler: logging.Handler) -> None:
     logger.removeHandler(handler)
     handler.close()
+
+
+class _LogFile(logging.FileHandler):
+    """Ends at the first line that cannot be written, which a warning tells."""
+
+    _ended = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not self._ended:
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        self._ended = True
+        logger.warning(f"{self.baseFilename} ends here: {error.strerror or error}")
+
+    def close(self) -> None:
+        # what is left in its buffer cannot be written either
+        with contextlib.suppress(OSError) if self._ended else contextlib.nullcontext():
+            super().close()
 
 
 class _Stderr(logging.StreamHandler):

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.core.errors import BrokenImage, UserError
-from lookalike.core.files import atomic_file
+from lookalike.core.files import NoSpace, atomic_file
 from lookalike.core.log import logger
 from lookalike.deploy.embedder import Embedder
 
@@ -52,8 +52,9 @@ def extract(
     found = _embed(model, paths, batch_size)
     try:
         _write(file, found)
-    except OSError as error:  # a full disk: the vectors are there all the same
-        logger.warning(f"{file} cannot be written, so nothing is kept: {error.strerror or error}")
+    except (OSError, NoSpace) as error:  # the vectors are there all the same
+        why = getattr(error, "strerror", None) or error
+        logger.warning(f"{file} cannot be written, so nothing is kept: {why}")
     return found
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from lookalike.core.errors import UserError
-from lookalike.core.files import as_path, atomic_folder
+from lookalike.core.files import NoSpace, as_path, atomic_folder
 from lookalike.core.log import logger, warn_once
 from lookalike.core.numbers import as_count
 from lookalike.deploy import Embedder, Thresholds
@@ -284,10 +284,9 @@ class Gallery:
         index = Index(self.about["kind"], int(self.about["size"]), ids, vectors)
         try:
             index.save(self.folder / INDEX)
-        except OSError as error:  # it can be searched all the same, and is made again next time
-            warn_once(
-                f"{self.folder / INDEX} cannot be written ({error.strerror}); it is made anew at each start"
-            )
+        except (OSError, NoSpace) as error:  # it can be searched all the same, and is made again next time
+            why = getattr(error, "strerror", None) or error
+            warn_once(f"{self.folder / INDEX} cannot be written ({why}); it is made anew at each start")
         return index
 
     def info(self) -> dict[str, Any]:

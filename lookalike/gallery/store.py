@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -11,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.core.errors import UserError
+from lookalike.core.errors import LookalikeError, UserError
+from lookalike.core.files import NoSpace, is_full
 
 _SCHEMA = (
     "CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
@@ -21,6 +23,8 @@ _SCHEMA = (
     "CREATE INDEX pictures_by_label ON pictures (label)",
 )
 FORMAT = "1"
+_LOG_INDEX = 64 << 10
+"""Bytes without which SQLite cannot begin the index of its log, and calls that a failure of the disk."""
 PATIENCE = 60.0
 """Seconds that a change waits for the change of another process."""
 
@@ -75,7 +79,7 @@ class Store:
             with closing(self._connect("mode=ro&immutable=1" if fixed else "mode=rw")) as connection:
                 yield connection
         except sqlite3.Error as error:
-            raise UserError(f"the gallery file {self.file} cannot be read: {error}") from None
+            raise self._told(error, f"the gallery file {self.file} cannot be read: {error}") from None
 
     @contextmanager
     def _changing(self, failure: str) -> Iterator[sqlite3.Connection]:
@@ -93,7 +97,13 @@ class Store:
                         connection.execute("ROLLBACK")
                     raise
         except sqlite3.Error as error:
-            raise UserError(f"{failure}: {self.file}: {error}") from None
+            raise self._told(error, f"{failure}: {self.file}: {error}") from None
+
+    def _told(self, error: sqlite3.Error, sentence: str) -> LookalikeError:
+        begun = "disk I/O" not in str(error) or shutil.disk_usage(self.file.parent).free >= _LOG_INDEX
+        if begun and not is_full(error):
+            return UserError(sentence)
+        return NoSpace(f"the disk is full: no space is left for {self.file}, or for its log beside it")
 
     def _connect(self, how: str) -> sqlite3.Connection:
         address = f"{self.file.resolve().as_uri()}?{how}"

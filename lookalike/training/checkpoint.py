@@ -34,7 +34,7 @@ from torch import Tensor, nn
 
 from lookalike.core import process
 from lookalike.core.errors import LookalikeError, UserError, line_of
-from lookalike.core.files import atomic_folder, recover_folder, write_json
+from lookalike.core.files import NoSpace, atomic_folder, recover_folder, write_json
 from lookalike.model.slim.structure import metadata_of
 from lookalike.recipe import Recipe, different_keys, load_recipe
 
@@ -146,14 +146,16 @@ def copy_checkpoint(source: Path, target: Path) -> None:
 @contextlib.contextmanager
 def told_in_words(folder: Path) -> Iterator[None]:
     """A disk that refuses, as one sentence, whichever library noticed it."""
+    kept = f"; the older {folder.name} is unharmed" if folder.is_dir() else ""
     try:
         yield
+    except NoSpace as error:
+        raise NoSpace(f"{error}{kept}") from error
     except (OSError, SafetensorError, RuntimeError) as error:
         cause: BaseException = error
         if isinstance(error, RuntimeError) and isinstance(error.__context__, OSError):
             cause = error.__context__  # torch.save hides the reason behind a message of its own
         reason = (cause.strerror if isinstance(cause, OSError) else None) or line_of(cause)
-        kept = f"; the older {folder.name} is unharmed" if folder.is_dir() else ""
         raise LookalikeError(f"the checkpoint {folder} could not be written: {reason}{kept}") from error
 
 

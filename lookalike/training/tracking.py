@@ -13,6 +13,7 @@ from rich.text import Text
 
 from lookalike.core import process
 from lookalike.core.errors import missing_extra
+from lookalike.core.files import space_for
 from lookalike.core.log import logger
 
 T = TypeVar("T")
@@ -109,7 +110,8 @@ class Tracker:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError as error:
                 raise missing_extra("tensorboard", "train", "Global.tensorboard") from error
-            self.writer = SummaryWriter(str(folder / "tensorboard"))
+            with space_for(folder / "tensorboard"):
+                self.writer = SummaryWriter(str(folder / "tensorboard"))
         self.total = total_batches
         self._bar: Any = None
         self._live: Any = None

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lookalike.core import process
 from lookalike.core.errors import LookalikeError, UserError
+from lookalike.core.files import space_for
 from lookalike.core.log import forget_warnings, logger, start_file, stop_file
 from lookalike.data.loader import own_workers
 from lookalike.model import build_model, load_weights
@@ -434,6 +435,7 @@ class Trainer:
 
 def _make_folder(folder: Path) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        with space_for(folder):
+            folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"Global.output_dir: {folder} cannot be made: {error.strerror}") from None

@@ -174,7 +174,8 @@ def test_a_place_that_cannot_be_written_is_told(
     out = tmp_path / "v.npz"
     out.write_bytes(b"older")
     monkeypatch.setattr("lookalike.core.files.os.replace", full)
-    assert "the disk is full" in command("embed", model, some[0], "--out", out).sentence(code=1)
+    told = command("embed", model, some[0], "--out", out).sentence(code=1)
+    assert told == f"the disk is full: no space is left for {out}"
     assert out.read_bytes() == b"older"
     assert [path.name for path in tmp_path.iterdir()] == ["v.npz"]
 

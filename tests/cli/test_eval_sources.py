@@ -12,7 +12,6 @@ import pytest
 
 from lookalike import Embedder
 from lookalike.cli.report import model_facts, model_marks
-from lookalike.core.errors import UserError
 from lookalike.retrieval import evaluate_retrieval
 from tests.cli.conftest import Command
 
@@ -349,13 +348,16 @@ def test_figures_are_told_where_a_table_cannot_be_written(
     command: Command, vectors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
-        raise UserError("a.csv cannot be written: No space left on device")
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("lookalike.evaluation.tables.write_table", full)
-    found = command("eval", "--features", vectors, "--csv", tmp_path / "a.csv")
-    assert found.code == 2
-    assert found.out.startswith("recall1 ")
-    assert "No space left on device" in found.err
+    monkeypatch.setattr("lookalike.core.files.os.replace", full)
+    for option in ("--csv", "--report"):
+        found = command("eval", "--features", vectors, option, tmp_path / "a.csv")
+        assert found.code == 1
+        assert found.out.startswith("recall1 ")
+        told = f"lookalike: the disk is full: no space is left for {tmp_path / 'a.csv'}"
+        assert found.err.splitlines()[-1] == told
+        assert not (tmp_path / "a.csv").exists()
 
 
 def test_a_report_of_a_checkpoint(checkpoint: Path) -> None:

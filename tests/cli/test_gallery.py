@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from lookalike import Embedder
 from lookalike.core.errors import UserError
 from lookalike.deploy.model_folder import MANIFEST
+from lookalike.gallery.store import Store
 from tests.cli.conftest import Command
 
 
@@ -160,6 +162,18 @@ def test_a_create_that_fails_can_be_given_again(
         patched.setattr(Embedder, "encode", diverged)
         assert "not finite" in command("gallery", "create", gallery, "--model", model, picture).sentence()
     assert not gallery.exists()
+
+    connect = Store._connect
+
+    def small(store: Store, how: str) -> sqlite3.Connection:
+        connection = connect(store, how)
+        connection.execute("PRAGMA max_page_count = 2")
+        return connection
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "_connect", small)
+        told = command("gallery", "create", gallery, "--model", model, picture).sentence(code=1)
+        assert told == f"the disk is full: no space is left for {gallery}"
     assert command("gallery", "create", gallery, "--model", model, picture).code == 0
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 

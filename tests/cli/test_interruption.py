@@ -136,8 +136,7 @@ def test_a_full_disk_is_one_sentence_and_the_older_checkpoint_stays(
         patched.setattr("lookalike.core.files.os.replace", full)
         told = command("train", "-c", recipe_file, "-o", "epochs=1").sentence(code=1)
     assert (
-        told
-        == f"the checkpoint {latest.parent / 'best_model'} could not be written: No space left on device; "
+        told == f"the disk is full: no space is left for {latest.parent / 'best_model'}; "
         "the older best_model is unharmed"
     )
     assert unharmed()

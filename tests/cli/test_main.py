@@ -153,7 +153,7 @@ def test_an_error_nobody_foresaw_is_one_line_and_debug_shows_where(
     [
         (MemoryError(), "out of memory"),
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "out of memory"),
-        (OSError(28, "No space left on device", "x.npz"), "the disk is full: x.npz"),
+        (OSError(28, "No space left on device", "x.npz"), "the disk is full: no space is left for x.npz"),
         (OSError(28, "No space left on device"), "the disk is full (--debug"),
     ],
 )

@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from lookalike.core.files import atomic_file, atomic_folder, recover_folder, sha256, write_json
+from lookalike.core.files import (
+    NoSpace,
+    atomic_file,
+    atomic_folder,
+    recover_folder,
+    sha256,
+    write_json,
+)
 
 
 class PowerCut(BaseException):
@@ -52,6 +59,48 @@ def test_a_file_that_fails_leaves_the_older_one(tmp_path: Path) -> None:
         write_json(tmp_path / "a.json", {"what": object()})
     assert json.loads((tmp_path / "a.json").read_text("utf-8")) == {"older": "ä"}
     assert names(tmp_path) == ["a.json"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        OSError(122, "Disk quota exceeded"),
+        RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk_names_what_was_to_be_written(tmp_path: Path, error: Exception) -> None:
+    def hidden() -> None:
+        try:
+            raise error
+        except type(error):
+            raise ValueError("unexpected position") from None  # as libraries hide what they met
+
+    def within_a_folder() -> None:
+        with atomic_folder(tmp_path / "model") as part, atomic_file(part / "weights"):
+            hidden()
+
+    def alone() -> None:
+        with atomic_file(tmp_path / "a.csv"):
+            hidden()
+
+    for write, name in ((within_a_folder, "model"), (alone, "a.csv")):
+        with pytest.raises(NoSpace) as told:
+            write()
+        assert str(told.value) == f"the disk is full: no space is left for {tmp_path / name}"
+        assert told.value.exit_code == 1
+    assert names(tmp_path) == []
+
+
+def test_no_space_for_the_file_beside_is_told_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", str(tmp_path / ".a.json.x.part"))
+
+    monkeypatch.setattr("lookalike.core.files.tempfile.mkstemp", full)
+    with pytest.raises(NoSpace, match=r"no space is left for .*/a\.json$"):
+        write_json(tmp_path / "a.json", {})
 
 
 def test_a_link_stays_and_a_device_is_never_replaced(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def test_vectors_are_given_also_where_they_cannot_be_kept_in_the_end(
     monkeypatch.setattr(extraction.np, "savez", full)
     found = extract(mean_colour(), [str(pictures / "pictures" / "class 6" / "0.png")], cache=tmp_path)
     assert found.vectors.shape == (1, 3)
-    assert "cannot be written, so nothing is kept: No space left on device" in caplog.text
+    assert "cannot be written, so nothing is kept: the disk is full: no space" in caplog.text
     assert not list(tmp_path.iterdir())
 
 

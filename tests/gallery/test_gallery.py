@@ -75,7 +75,7 @@ def test_add_tells_what_it_left_out(gallery: Gallery, paths: list[str], tmp_path
     with pytest.raises(UserError, match="two lists"):
         gallery.add(None, None)  # type: ignore[arg-type]
     for wrong in (None, 3):
-        with pytest.raises(UserError, match=f"^a gallery is named by its path, .* got {type(wrong).__name__}$"):
+        with pytest.raises(UserError, match=f"^a gallery is named by its path, .* {type(wrong).__name__}$"):
             Gallery.create(wrong, gallery.embedder)  # type: ignore[arg-type]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 
 from lookalike.core import process
 from lookalike.core.errors import BrokenImage, LookalikeError, UserError
+from lookalike.core.files import NoSpace, space_for
 from lookalike.core.log import logger, warn_once
 from lookalike.core.progress import track
 from lookalike.deploy.batch.chunk import Chunk
@@ -103,10 +103,10 @@ def _one_file(out: Path, model: Embedder, found: Survey, batch_size: int, worker
         )
         if not process.is_main():
             return Outcome(0, [])
-    with _written(out, lambda: ""):
+    with _written(out):
         out.parent.mkdir(parents=True, exist_ok=True)
     table, broken = embed_pictures(model, found, batch_size=batch_size, workers=workers)
-    with _written(out, lambda: f", {out} was not written"):
+    with _written(out):
         write_features(out, table)
     return Outcome(len(table), broken)
 
@@ -194,19 +194,20 @@ class _Extraction:
     def _when_full(self) -> str:
         there = sum(self.shards.file(number).is_file() for number in range(len(self.shards)))
         return (
-            f": {there} of {len(self.shards)} shards of {self.shards.folder} are finished and stay; free "
-            "some space and give the same command again, it goes on from there"
+            f": {there} of its {len(self.shards)} shards are finished; free some and give the same command "
+            "again, it goes on from there"
         )
 
 
 @contextlib.contextmanager
-def _written(out: Path, when_full: Callable[[], str]) -> Iterator[None]:
+def _written(out: Path, when_full: Callable[[], str] = str) -> Iterator[None]:
     """Say in a sentence what a disk does not do."""
     try:
-        yield
+        with space_for(out):
+            yield
+    except NoSpace as error:
+        raise NoSpace(f"{error}{when_full()}") from None
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise LookalikeError(f"the disk is full{when_full()}") from None
         raise UserError(f"--out {out} cannot be written: {error.strerror or error}") from None
 
 

@@ -26,7 +26,7 @@ from typing import Literal
 import numpy as np
 
 from lookalike.core.errors import LookalikeError, UserError
-from lookalike.core.files import write_json
+from lookalike.core.files import NoSpace, write_json
 from lookalike.core.log import logger
 from lookalike.core.machine import available_threads, cache_folder, processor
 from lookalike.deploy.model_folder import ModelFolder
@@ -180,7 +180,7 @@ def keep_choices(record: Path, choices: Mapping[str, str]) -> None:
     """Keep them for the next process; where that cannot be, it tries again."""
     try:
         write_json(record, dict(choices))
-    except OSError as error:
+    except (OSError, NoSpace) as error:
         logger.debug(f"backend auto: the choice is not kept: {error}")
 
 

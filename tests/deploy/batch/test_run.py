@@ -233,7 +233,7 @@ def test_finished_shards_stay_when_the_disk_is_full(
         patched.setattr("lookalike.core.files.os.replace", full)
         with pytest.raises(
             LookalikeError,
-            match=r"the disk is full: 2 of 4 shards of .* stay; free some space and give the same",
+            match=r"the disk is full: no space is left for .*: 2 of its 4 shards are finished; free some and",
         ) as caught:
             extract(source, out)
     assert caught.value.exit_code == 1
