@@ -61,12 +61,13 @@ _SHORT_LIST = 12
 
 
 def nearest_or_all(name: str, known: Iterable[str], where: str, beside: str = "") -> str:
-    """What follows an unknown name: the nearest known one and `where` all stand, or all where none is near.
+    """What follows an unknown name: the nearest known one, and all, or of many some and `where` all stand.
 
-    A list of a few names stands beside the nearest one as well. `beside` tells of names that are not `known`.
+    `beside` tells of names that are not `known`.
     """
-    known = sorted(known)
+    known, also = sorted(known), f", and {beside}" if beside else ""
     near = did_you_mean(name, known)
-    if near and len(known) > _SHORT_LIST:
-        return f"{near} ({where} lists all{f', and {beside}' if beside else ''})"
-    return f"{near} (known: {', '.join(known)}{f', and {beside}' if beside else ''})"
+    if len(known) <= _SHORT_LIST:
+        return f"{near} (known: {', '.join(known)}{also})"
+    some = "" if near else f"such as {', '.join(difflib.get_close_matches(name, known, cutoff=0))}; "
+    return f"{near} ({some}{where} lists all{also})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
 import glob
@@ -177,6 +178,18 @@ def check_text(name: str) -> None:
             f"{os.fsencode(name)!r} is no UTF-8, so no table can hold this name: rename the file ('convmv' "
             "renames many at once)"
         ) from None
+
+
+def not_text(file: str | os.PathLike[str], reason: str) -> UserError:
+    """The error for a file that is not UTF-8; one that is no text in any encoding is told so."""
+    path = Path(file)
+    begin = b""
+    if path.is_file():  # a pipe cannot be read twice
+        with open(path, "rb") as opened:
+            begin = opened.read(1 << 16)
+    if b"\0" in begin and not begin.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return UserError(f"{file} is a binary file, such as a picture or an archive, where text is needed")
+    return UserError(f"{file} is not UTF-8 text ({reason}): save it as UTF-8")
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lookalike.core.errors import UserError
+from lookalike.core.files import not_text
 from lookalike.images import IMAGE_SUFFIXES, Records, read_records
 
 _TABLES = (".csv", ".tsv", ".parquet", ".pq")
@@ -83,7 +84,7 @@ def _delimiter(file: Path) -> str:
         with open(file, encoding="utf-8-sig") as lines:
             first = next((line.strip() for line in lines if line.strip()), "")
     except UnicodeDecodeError as error:
-        raise UserError(f"{file} is not UTF-8 text ({error.reason}): save it as UTF-8") from None
+        raise not_text(file, error.reason) from None
     if "\t" in first:
         return "\t"
     path, comma, label = first.rpartition(",")

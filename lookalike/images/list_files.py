@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from lookalike.core.errors import UserError
+from lookalike.core.files import not_text
 from lookalike.images.records import IMAGE_SUFFIXES
 
 _INT64 = np.iinfo(np.int64)
@@ -208,6 +209,8 @@ def numbered_lines(list_file: str | os.PathLike[str]) -> Iterator[tuple[int, str
     try:
         with open(list_file, encoding="utf-8-sig") as file:
             for number, line in enumerate(file, 1):
+                if "\0" in line:
+                    raise not_text(list_file, f"NUL in line {number}")
                 line = line.strip()
                 if line:
                     yield number, line
@@ -218,9 +221,7 @@ def numbered_lines(list_file: str | os.PathLike[str]) -> Iterator[tuple[int, str
             f"list file {list_file} is a folder; for a folder per class write 'name: FolderDataset'"
         ) from None
     except UnicodeDecodeError as error:
-        raise UserError(
-            f"list file {list_file} is not UTF-8 text ({error.reason}): save it as UTF-8"
-        ) from None
+        raise not_text(list_file, error.reason) from None
     except OSError as error:
         raise UserError(f"list file {list_file} cannot be read: {error.strerror or error}") from None
 

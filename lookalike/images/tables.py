@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from lookalike.core.errors import UserError, did_you_mean, line_of, missing_extra
+from lookalike.core.files import not_text
 from lookalike.images.list_files import Columns, root_prefix
 from lookalike.images.records import number_classes
 
@@ -100,7 +101,7 @@ def _read_csv(table: str | Path, wanted: list[str], delimiter: str) -> tuple[lis
     except csv.Error as error:
         raise UserError(f"{table}:{reader.line_num}: not a CSV line: {error}") from None
     except UnicodeDecodeError as error:
-        raise UserError(f"{table} is not UTF-8 text ({error.reason}): save it as UTF-8") from None
+        raise not_text(table, error.reason) from None
     return values, lines
 
 

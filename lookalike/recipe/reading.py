@@ -25,6 +25,7 @@ import yaml
 
 from lookalike.core.component import Place
 from lookalike.core.errors import UserError
+from lookalike.core.files import not_text
 from lookalike.recipe.tree import RecipeList, RecipeSection
 
 MAX_VALUES = 200_000
@@ -67,9 +68,7 @@ def read_file(path: str | Path) -> RecipeSection:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path}: is not text in UTF-8 (byte {error.start}); save it in that encoding"
-        ) from None
+        raise not_text(path, error.reason) from None
     return read_text(text, str(path))
 
 

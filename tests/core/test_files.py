@@ -13,6 +13,7 @@ from lookalike.core.files import (
     NoSpace,
     atomic_file,
     atomic_folder,
+    not_text,
     recover_folder,
     sha256,
     write_json,
@@ -202,6 +203,16 @@ def test_what_an_earlier_crash_left_is_removed_in_time(tmp_path: Path) -> None:
 def test_nothing_to_recover_is_fine(tmp_path: Path) -> None:
     recover_folder(tmp_path / "nowhere" / "f")
     assert names(tmp_path) == []
+
+
+def test_what_is_no_text_is_not_told_to_be_saved_as_text(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_bytes(b"PK\3\4\0\0\xff")
+    assert str(not_text(file, "why")) == (
+        f"{file} is a binary file, such as a picture or an archive, where text is needed"
+    )
+    file.write_bytes("a".encode("utf-16"))
+    assert str(not_text(file, "why")) == f"{file} is not UTF-8 text (why): save it as UTF-8"
 
 
 def test_hash(tmp_path: Path) -> None:

@@ -89,6 +89,9 @@ def test_relabel_numbers_in_ascending_order(tmp_path: Path) -> None:
         ("\n \n", "list.txt: the list is empty"),
         ("", "list.txt: the list is empty"),
         ("\xe9.jpg 1\n".encode("latin-1"), "list.txt is not UTF-8 text"),
+        ("a.jpg 1\n".encode("utf-16"), "list.txt is not UTF-8 text"),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF\0", "list.txt is a binary file"),
+        (bytes(64), "list.txt is a binary file"),
     ],
 )
 def test_wrong_lists_are_refused_with_the_line(tmp_path: Path, text: str | bytes, message: str) -> None:
