@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from lookalike.core.errors import UserError
 from lookalike.doctor.findings import Report
 from lookalike.doctor.parts import Parts
 from lookalike.doctor.sets import Sets
 from lookalike.recipe import Recipe
 from lookalike.training.assembly import second_loader
+from lookalike.training.first_numbers import check_sizes
 from lookalike.training.soft_labels import check_mixing
 from lookalike.training.steps import TwoLoaderStep, step_of
 
 
 def check_mode(recipe: Recipe, sets: Sets, parts: Parts, missing: list[str], report: Report) -> None:
-    """Build what `Global.train_mode` reads beside the rest, and see that mixed batches fit to the model.
+    """Build what `Global.train_mode` reads beside the rest, and see that losses and batches fit to the model.
 
     `missing` are the keys of files that are not there.
     """
@@ -33,6 +35,12 @@ def check_mode(recipe: Recipe, sets: Sets, parts: Parts, missing: list[str], rep
                         f"{path}: {len(records)} pictures of {records.num_classes} classes, {len(loader)} "
                         "batches before it begins again",
                     )
+    if parts.model is not None and parts.loss is not None:
+        try:
+            check_sizes(parts.model, parts.loss, recipe.global_.image_shape)
+        except UserError as error:
+            report.wrong("loss", str(error))
+            parts.loss = None  # a rehearsal would say it again
     loader_of_train = sets.train.loader if sets.train is not None else None
     if loader_of_train is not None and parts.model is not None and parts.loss is not None:
         with report.catch("loss"):

@@ -9,11 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lookalike.core.component import Component
 from lookalike.core.errors import UserError
 
 
 class Term(nn.Module, ABC):
     """What may stand in `Loss.Train`: from the model's outputs, the labels and the batch to named values."""
+
+    component: Component | None = None
+    """The entry of the recipe that it was built from, which knows its place."""
 
     @abstractmethod
     def forward(

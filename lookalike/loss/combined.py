@@ -106,7 +106,9 @@ def build_term(component: Component, reference_behaviour: bool) -> Term:
             f"{component.name} compares two models: here it stands as {direct}DistillationPairLoss with "
             f"base_loss_name: {component.name}"
         )
-    return losses.build(component, also=("weight",), reference_behaviour=reference_behaviour)
+    term = losses.build(component, also=("weight",), reference_behaviour=reference_behaviour)
+    term.component = component
+    return term
 
 
 def _weight(component: Component) -> float:

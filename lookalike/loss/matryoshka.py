@@ -37,8 +37,8 @@ class MatryoshkaLoss(Term):
     `normalize_feature` False x_:d keeps its length. A loss with weights or a memory has one for each size:
     its `embedding_size` or `feat_dim` is d. The sum is told as `Matryoshka_` and the name of the loss.
 
-    Raises UserError for a size above D, and for a loss that does not read one feature a
-    sample of one model.
+    Raises UserError for a size above D (training and `check` refuse it before the first batch), and for a
+    loss that does not read one feature a sample of one model.
     """
 
     batches: Tensor

@@ -10,7 +10,7 @@ from torch import nn
 
 from lookalike.core import process
 from lookalike.core.component import Component, Place, Section, place_of
-from lookalike.core.errors import did_you_mean
+from lookalike.core.errors import UserError, did_you_mean
 from lookalike.core.log import logger, warn_once
 from lookalike.model import backbones as _backbones  # noqa: F401  fills the registry
 from lookalike.model import feature_pyramid as _feature_pyramid  # noqa: F401
@@ -179,8 +179,12 @@ def build_neck(section: Any, path: str = "Arch.Neck", reference_behaviour: bool 
 
 
 def build_head(section: Any, path: str = "Arch.Head", reference_behaviour: bool = False) -> nn.Module:
-    """Build a head. Raises UserError for an unknown name or argument."""
-    return heads.build(section, path, reference_behaviour=reference_behaviour)
+    """Build a head. Raises UserError, with its place, for an unknown name and for what the head refuses."""
+    component = Component.of(section, path)
+    try:
+        return heads.build(component, reference_behaviour=reference_behaviour)
+    except UserError as error:
+        raise component.place.around(error) from None
 
 
 def build_model(

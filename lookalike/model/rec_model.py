@@ -158,9 +158,9 @@ class RecModel(nn.Module):
                 f"label {label} is outside 0…{self.class_num - 1} of Arch.Head.class_num: {remedy}"
             )
 
-    def embedding_size(self, image_shape: tuple[int, int, int]) -> int:
-        """Width of the embedding for pictures of a shape (C, H, W)."""
-        shape = output_shape(_Features(self), image_shape)
+    def embedding_size(self, image_shape: tuple[int, int, int], key: str = "features") -> int:
+        """Width of what `embed` gives for pictures of a shape (C, H, W)."""
+        shape = output_shape(_Embedding(self, key), image_shape)
         size = 1
         for extent in shape:
             size *= extent
@@ -226,15 +226,15 @@ def _inside(prefix: str, path: str) -> str:
     return f"{prefix}.{path}" if path else prefix
 
 
-class _Features(nn.Module):
-    """The part of a model that leads to its embedding."""
+class _Embedding(nn.Module):
+    """The part of a model that leads to an output."""
 
-    def __init__(self, model: RecModel) -> None:
+    def __init__(self, model: RecModel, key: str) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.key = model, key
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.model.embed(images)
+        return self.model.embed(images, self.key)
 
 
 def _chain_groups(module: nn.Module, prefix: str) -> list[list[str]]:

@@ -38,6 +38,7 @@ from lookalike.training.benchmark import Benchmark, build_benchmark
 from lookalike.training.checkpoint import Progress
 from lookalike.training.ema import ExponentialMovingAverage
 from lookalike.training.feed import Feed
+from lookalike.training.first_numbers import check_sizes
 from lookalike.training.interruption import StopRequest
 from lookalike.training.layout import memory_layout
 from lookalike.training.optimizers import build_optimizer
@@ -130,6 +131,7 @@ class Trainer:
         mode = step_of(recipe)
         self.loss = mode.build_loss(recipe).to(device)
         check_mixing(recipe, self.loader, self.model, self.loss)
+        check_sizes(self.model, self.loss, shape or recipe.global_.image_shape)
         self.optimizers = build_optimizer(
             recipe.optimizer,
             self.model,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,29 @@ def test_neck_and_head_that_do_not_fit(values: dict[str, Any], tmp_path: Path) -
     assert any("takes 48 features" in text and "gives 32" in text for text in report.problems)
     report = checked(values, tmp_path, "Arch.BackboneStopLayer.name=flaten")
     assert any("flaten" in text for text in report.problems)
+
+
+@pytest.mark.parametrize(
+    ("loss", "told"),
+    [
+        ({"TripletLossV2": {}}, "64 is more than the 16 numbers of 'features'"),
+        ({"TripletLossV2": {"feature_from": "backbone"}}, "64 is more than the 32 numbers of 'backbone'"),
+        ({"CELoss": {}}, "4, 64: the model gives no class scores of so many first numbers; write the same"),
+    ],
+)
+def test_sizes_that_the_model_does_not_give(
+    values: dict[str, Any], tmp_path: Path, loss: dict[str, Any], told: str
+) -> None:
+    values["Loss"]["Train"] = [{"MatryoshkaLoss": {"loss": loss, "sizes": [4, 64]}}]
+    (problem,) = checked(values, tmp_path).problems
+    lines = (tmp_path / "recipe.yaml").read_text(encoding="utf-8").splitlines()
+    line = next(number for number, text in enumerate(lines, 1) if "sizes:" in text)
+    assert problem.startswith(
+        f"{tmp_path / 'recipe.yaml'}:{line}: Loss.Train[0].MatryoshkaLoss.sizes: {told}"
+    )
+    values["Arch"]["Head"]["sizes"] = [4, 64]
+    (problem,) = [text for text in checked(values, tmp_path).problems if "embedding_size" in text]
+    assert re.search(r"recipe\.yaml:\d+: Arch\.Head: ArcMargin\.sizes: 64 is more than embedding", problem)
 
 
 def test_a_recipe_for_export_alone_lacks_nothing(values: dict[str, Any], tmp_path: Path) -> None:

@@ -240,6 +240,12 @@ def test_an_earlier_run_is_told_before_it_is_written_over(
     assert "earlier run" not in caplog.text
     train(Recipe.from_dict(_values(pictures, tmp_path, epochs=1)))
     assert "holds the checkpoints of an earlier run" in caplog.text
+    caplog.clear()
+    wrong = _values(pictures, tmp_path, epochs=1)
+    wrong["Loss"]["Train"] = [{"MatryoshkaLoss": {"loss": {"TripletLossV2": {}}, "sizes": [8, 99]}}]
+    with pytest.raises(UserError, match=r"^Loss.*MatryoshkaLoss\.sizes: 99 is more than the 16 numbers of"):
+        train(Recipe.from_dict(wrong))
+    assert "earlier run" not in caplog.text
 
 
 def test_a_resumed_run_names_what_changed(
