@@ -13,6 +13,7 @@ import numpy as np
 from lookalike.core.errors import UserError
 from lookalike.core.log import warn_once
 from lookalike.core.registry import Registry
+from lookalike.images.foreign_files import LeftAside
 from lookalike.images.list_files import Columns, numbered_lines, read_list, root_prefix
 from lookalike.images.records import IMAGE_SUFFIXES, Records, number_classes
 from lookalike.images.tables import read_table
@@ -133,17 +134,18 @@ def folder(image_root: str) -> Records:
     order of names.
 
     Hidden files and files that do not end like an image are passed over, and so are class folders without an
-    image.
+    image; a warning tells of pictures of other kinds among them.
     """
     top = Path(image_root)
     if not top.is_dir():
         raise UserError(f"image_root {image_root} is no folder")
     paths: list[str] = []
     names: list[str] = []
+    aside = LeftAside(image_root)
     with os.scandir(top) as entries:
         classes = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
     for name in classes:
-        found = _images_below(top / name)
+        found = _images_below(top / name, aside)
         if not found:
             warn_once(f"{top / name}: a class folder without an image, passed over")
         paths += found
@@ -151,8 +153,9 @@ def folder(image_root: str) -> Records:
     if not paths:
         raise UserError(
             f"{image_root}: no images in it; expected a folder for each class, with images such as "
-            f"{image_root}/cat/1.jpg"
+            f"{image_root}/cat/1.jpg{aside.why_nothing()}"
         )
+    aside.warn()
     labels, class_names = number_classes(names)
     return Records(paths, labels, None, str(image_root), None, class_names)
 
@@ -177,13 +180,16 @@ def table(
     return _numbered(columns, table, relabel)
 
 
-def _images_below(top: Path) -> list[str]:
+def _images_below(top: Path, aside: LeftAside) -> list[str]:
     found = []
     for where, folders, files in os.walk(top, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            if not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES):
-                found.append(f"{where}{os.sep}{name}")
+            path = f"{where}{os.sep}{name}"
+            if not name.lower().endswith(IMAGE_SUFFIXES):
+                aside.add(path)
+            elif not name.startswith("."):
+                found.append(path)
     return found
 
 

@@ -170,6 +170,22 @@ def test_a_folder_without_classes_is_refused(tmp_path: Path) -> None:
         read_records({"name": "ImageFolder", "image_root": str(tmp_path)})
     with pytest.raises(UserError, match="is no folder"):
         read_records({"name": "FolderDataset", "image_root": str(tmp_path / "none")})
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / "1.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
+    with pytest.raises(UserError, match=r"1\.jpg; 1 file was left aside: 1 \.heic; .*it is a HEIC picture"):
+        read_records({"name": "ImageFolder", "image_root": str(tmp_path)})
+
+
+def test_pictures_of_another_kind_in_class_folders_are_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("cat/1.jpg", "cat/2.HEIC", "cat/notes.txt", "dog/deep/1.heic", "dog/.a.heic", "dog/1.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    for _ in range(2):
+        read_records({"name": "FolderDataset", "image_root": str(tmp_path)})
+    told = [record.getMessage() for record in caplog.records]
+    assert told == [f"{tmp_path}: 2 files were left aside: 2 .heic"]
 
 
 def table(folder: Path, text: str, suffix: str = ".csv", **arguments: Any) -> Records:
