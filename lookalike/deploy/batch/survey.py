@@ -10,10 +10,13 @@ from typing import Literal
 
 from lookalike.core.errors import UserError
 from lookalike.core.files import check_text
+from lookalike.core.log import warn_once
 from lookalike.core.progress import track
 from lookalike.deploy.batch.source import Picture, Source
 
 LabelKind = Literal["numbers", "text"]
+_REMEMBERED = 1_000_000
+"""Names that are compared with later ones; they take about 75 MB."""
 _NUMBER = re.compile(r"-?[0-9]{1,18}")
 
 
@@ -51,10 +54,11 @@ class Survey:
 
 
 def survey(sources: Sequence[Source]) -> Survey:
-    """Walk through the listings of all sources.
+    """Walk through the listings of all sources; a warning tells of names that come again.
 
-    What it keeps of them grows with the classes; while it walks through a tar file, the keys of that one are
-    in memory too (about 130 bytes each), as they are when its pictures are read.
+    What it keeps of them grows with the classes, and up to `_REMEMBERED` with the pictures; while it walks
+    through a tar file, the keys of that one are in memory too (about 130 bytes each), as they are when its
+    pictures are read.
 
     Raises UserError where a listing does, for a name that is not UTF-8, and where only some of the sources
     say labels or cameras.
@@ -63,10 +67,12 @@ def survey(sources: Sequence[Source]) -> Survey:
     counts: list[int] = []
     labels = _Labels()
     with_camera = 0
+    again = _Again()
     for picture in track(_listed(sources, counts, digest), "list", unit="pictures"):
         check_text(picture.name)
         digest.update(repr((picture.name, picture.label, picture.camera)).encode())
         labels.add(picture.label)
+        again.add(picture.name)
         with_camera += picture.camera is not None
     total = sum(counts)
     for some, what in ((labels.count, "label"), (with_camera, "camera")):
@@ -74,6 +80,7 @@ def survey(sources: Sequence[Source]) -> Survey:
             raise UserError(
                 f"{some} of the {total} pictures have a {what} and the others have none: embed them apart"
             )
+    again.warn(total)
     return Survey(sources, counts, labels.kind(), bool(with_camera), digest.hexdigest())
 
 
@@ -84,6 +91,30 @@ def _listed(sources: Sequence[Source], counts: list[int], digest: hashlib._Hash)
             counts[-1] += 1
             yield picture
         digest.update(repr((counts[-1], source.state())).encode())
+
+
+class _Again:
+    """How many pictures have the name of one before them."""
+
+    def __init__(self) -> None:
+        self._seen: set[int] = set()
+        self._count, self._first = 0, ""
+
+    def add(self, name: str) -> None:
+        name_hash = hash(name)
+        if name_hash in self._seen:
+            self._count += 1
+            self._first = self._first or name
+        elif len(self._seen) < _REMEMBERED:
+            self._seen.add(name_hash)
+
+    def warn(self, total: int) -> None:
+        if self._count:
+            least = "at least " if len(self._seen) == _REMEMBERED else ""
+            warn_once(
+                f"{least}{self._count} of the {total} pictures are named again, the first: {self._first}; "
+                "each is embedded as often as it is named"
+            )
 
 
 class _Labels:

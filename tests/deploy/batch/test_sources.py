@@ -260,3 +260,20 @@ def test_a_digest_knows_its_tar_files(tmp_path: Path) -> None:
     labelled = write_tar(tmp_path / "b.tar", [("1.jpg", b"x"), ("1.cls", b"1")])
     with pytest.raises(UserError, match="1 of the 2 pictures have a label and the others have none"):
         survey(open_sources([str(file), str(labelled)]))
+
+
+def test_names_that_come_again_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "list.txt"
+    file.write_text("a.jpg 1\nb.jpg 1\nc.jpg 2\n", encoding="utf-8")
+    assert survey([ListFile(str(file))]).total == 3
+    assert not caplog.records
+    file.write_text("a.jpg 1\nb.jpg 1\nb.jpg 1\nc.jpg 2\na.jpg 2\nc.jpg 3\n", encoding="utf-8")
+    assert survey([ListFile(str(file))]).total == 6
+    monkeypatch.setattr("lookalike.deploy.batch.survey._REMEMBERED", 2)
+    survey([ListFile(str(file))])
+    first, second = (record.getMessage() for record in caplog.records)
+    rest = f"of the 6 pictures are named again, the first: {tmp_path / 'b.jpg'}; each is embedded as often as"
+    assert first.startswith(f"3 {rest}")
+    assert second.startswith(f"at least 2 {rest}")
