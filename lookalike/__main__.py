@@ -1,16 +1,41 @@
 """`python -m lookalike`, and with it `torchrun -m lookalike`."""
 
+import contextlib
+import os
+import signal
 import sys
+from types import FrameType
+
+from lookalike.core import process
+
+_STOPPED = 130
 
 
 def main() -> None:
-    """Entry point of the command; Ctrl-C while it is loaded is told as later on."""
+    """Entry point of the command; Ctrl-C before and after it does its work is told as in between."""
     try:
         from lookalike.cli.main import run
-    except KeyboardInterrupt:
-        print("lookalike: stopped", file=sys.stderr)
-        sys.exit(130)
-    run()
+
+        run()
+    except KeyboardInterrupt:  # while the command is loaded, or while it tells an error
+        _tell()
+        sys.exit(_STOPPED)
+    finally:
+        with contextlib.suppress(OSError, ValueError):  # of a closed pipe, which Python finds again
+            sys.stdout.flush()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _leave)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """While Python ends and waits for threads, an interruption would be a traceback and not end that."""
+    _tell()
+    os._exit(_STOPPED)
+
+
+def _tell() -> None:
+    if process.is_main():  # the first process was stopped too
+        os.write(2, b"lookalike: stopped\n")
 
 
 if __name__ == "__main__":

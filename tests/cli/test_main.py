@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -223,3 +225,43 @@ def test_ctrl_c_while_the_command_is_loaded_is_one_line() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "lookalike: stopped\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_while_python_ends_is_one_line(number: signal.Signals) -> None:
+    script = (
+        "import sys, threading, time\n"
+        "import lookalike.cli.main as command\n"
+        "from lookalike.__main__ import main\n"
+        "def run():\n"
+        "    threading.Thread(target=time.sleep, args=(60,)).start()\n"
+        "    print('answer')\n"
+        "    sys.exit(0)\n"
+        "command.run = run\n"
+        "main()\n"
+    )
+    started = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert started.stdout is not None
+    assert started.stdout.readline() == "answer\n"  # flushed when the command is done
+    time.sleep(0.2)
+    started.send_signal(number)
+    _, told = started.communicate(timeout=30)
+    assert (started.returncode, told) == (130, "lookalike: stopped\n")
+
+
+@pytest.mark.parametrize(("rank", "told"), [("0", "lookalike: stopped\n"), ("1", "")])
+def test_an_interruption_while_an_error_is_told_is_one_line(rank: str, told: str) -> None:
+    script = (
+        "import lookalike.cli.main as command\n"
+        "from lookalike.__main__ import main\n"
+        "def run():\n"
+        "    raise KeyboardInterrupt\n"
+        "command.run = run\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env={**os.environ, "RANK": rank}
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", told)
