@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import queue
 import re
 import shutil
 import subprocess
@@ -113,25 +114,46 @@ def test_a_step_that_is_not_written_in_javascript_is_told(tmp_path: Path) -> Non
         run("preprocess.mjs", tmp_path / "manifest.json", tmp_path / "image.rgb", "9", "9", tmp_path / "out")
 
 
-class _Silent(SimpleHTTPRequestHandler):
+WHEN_DONE = """<script type="module">
+  const state = document.getElementById("state");
+  const send = () => fetch("shown", { method: "POST", body: document.documentElement.outerHTML });
+  const changed = () => state.textContent.endsWith("pictures") && send();
+  new MutationObserver(changed).observe(state, { childList: true });
+</script>
+"""
+"""Before the page's own script: sends what it shows once it is done, however long that takes."""
+
+
+class _Server(SimpleHTTPRequestHandler):
+    shown: queue.Queue[str]
+
     def log_message(self, *arguments: object) -> None:
         pass
 
+    def do_POST(self) -> None:
+        self.shown.put(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        self.send_response(204)
+        self.end_headers()
+
 
 @pytest.fixture
-def page(trained: Path, pictures: Path, tmp_path: Path) -> Iterator[str]:
-    """The address of the example's page, with a model folder and pictures beside it."""
+def page(trained: Path, pictures: Path, tmp_path: Path) -> Iterator[tuple[str, queue.Queue[str]]]:
+    """The address of the example's page, with a model folder and pictures beside it, and what it shows."""
     shutil.copytree(REPOSITORY / "examples" / "web", tmp_path / "web")
     shutil.copytree(trained / "inference", tmp_path / "web" / "inference")
     (tmp_path / "web" / "node_modules").symlink_to(NODE / "node_modules")
+    html = tmp_path / "web" / "index.html"
+    head, script, rest = html.read_text("utf-8").partition('<script type="module">')
+    html.write_text(head + WHEN_DONE + script + rest, "utf-8")
     for label in (6, 7):
         shutil.copy(pictures / "pictures" / f"class {label}" / "0.png", tmp_path / "web" / f"{label}.png")
+    handler = type("Handler", (_Server,), {"shown": queue.Queue()})
     server = ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(_Silent, directory=str(tmp_path / "web"))
+        ("127.0.0.1", 0), functools.partial(handler, directory=str(tmp_path / "web"))
     )
     thread = threading.Thread(target=lambda: server.serve_forever(poll_interval=0.02), daemon=True)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/index.html"
+    yield f"http://127.0.0.1:{server.server_port}/index.html", handler.shown
     server.shutdown()
     server.server_close()
     thread.join()
@@ -139,12 +161,19 @@ def page(trained: Path, pictures: Path, tmp_path: Path) -> Iterator[str]:
 
 @needs_node
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
-def test_the_page_in_a_browser(page: str, trained: Path, pictures: Path, tmp_path: Path) -> None:
+def test_the_page_in_a_browser(
+    page: tuple[str, queue.Queue[str]], trained: Path, pictures: Path, tmp_path: Path
+) -> None:
     assert CHROMIUM is not None
     options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
-    wait = ["--timeout=60000", "--virtual-time-budget=60000", "--dump-dom"]
-    command = [CHROMIUM, *options, *wait, f"{page}?pictures=6.png,7.png"]
-    shown = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
+    offline = ["--no-first-run", "--disable-background-networking", "--disable-component-update"]
+    address, answers = page
+    command = [CHROMIUM, *options, *offline, f"{address}?pictures=6.png,7.png"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as browser:
+        try:
+            shown = answers.get(timeout=120)
+        finally:
+            browser.terminate()
     rows = re.findall(r"<td>(\d\.png)</td><td>([\d.-]+)</td>", shown)
     first, second = Embedder(trained / "inference").encode(
         [pictures / "pictures" / f"class {label}" / "0.png" for label in (6, 7)]
