@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import signal
@@ -109,6 +110,9 @@ def run() -> None:
         sys.stderr.close()
         sys.exit(1)
     except Exception as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # a verb alone: its help, as it stands
+            print(_usage_error(error), file=sys.stderr)
+            sys.exit(2)
         told = _usage_error(error) or _not_installed(error) or _in_the_way(error)
         if told is not None:
             _fail(told, 2)
@@ -153,9 +157,15 @@ def _not_installed(error: Exception) -> str | None:
 
 
 def _in_the_way(error: Exception) -> str | None:
-    """The sentence for a file that stands where a folder is needed; None for other errors."""
-    if isinstance(error, (FileExistsError, NotADirectoryError)) and error.filename:
+    """The sentence for a file that stands where a folder is needed, or for a place without rights; None for
+    other errors.
+    """
+    if not isinstance(error, OSError) or not error.filename:
+        return None
+    if isinstance(error, (FileExistsError, NotADirectoryError)):
         return f"{error.filename} is in the way: a folder is needed there"
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return f"{error.filename}: {error.strerror}"
     return None
 
 

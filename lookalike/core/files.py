@@ -76,13 +76,27 @@ def atomic_file(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
 
 
 @contextlib.contextmanager
+def _place_for(path: Path) -> Iterator[None]:
+    """Name `path` in an error of what is made beside it, not that."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path)
+        yield
+    except PermissionError as error:
+        raise PermissionError(error.errno, error.strerror, str(path)) from None
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+@contextlib.contextmanager
 def _file_beside(path: Path, mode: str) -> Iterator[IO[Any]]:
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise OSError(errno.EINVAL, "it is no regular file, whose place could be taken", str(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(path)
     encoding = None if "b" in mode else "utf-8"
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    with _place_for(path):
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         with os.fdopen(descriptor, mode, encoding=encoding) as file:
             yield file
@@ -115,10 +129,9 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _folder_beside(path: Path) -> Iterator[Path]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    recover_folder(path)
-    remove_leftovers(path)
-    part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
+    with _place_for(path):
+        recover_folder(path)
+        part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
     old = path.parent / f".{path.name}.old"
     try:
         yield part

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,15 @@ class Provenance:
         if final:
             return cls(made_from, final, _described(trained, "Eval"))
         return cls(made_from, epoch.get("eval") or {}, scored_on(trained))
+
+    def of_another_model(self, changed: list[str]) -> Provenance:
+        """Without figures, which are those of the model that was trained: `changed` keys make another one."""
+        return replace(
+            self,
+            made_from=self.made_from | {"changed_since_training": ", ".join(changed)},
+            metrics={},
+            metrics_data={},
+        )
 
 
 def scored_on(recipe: Recipe) -> dict[str, str]:

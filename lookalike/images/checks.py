@@ -72,4 +72,6 @@ def _reason(path: str, decode: bool) -> str | None:
         return "the file does not exist" if isinstance(error, FileNotFoundError) else str(error.strerror)
     if stat.S_ISDIR(status.st_mode):
         return "is a folder"
+    if not stat.S_ISREG(status.st_mode):
+        return "is no regular file"
     return None if status.st_size else "the file is empty"

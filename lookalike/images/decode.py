@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -127,6 +128,10 @@ def as_rgb(image: Any) -> np.ndarray:
 
 def _read(path: str | Path) -> bytes:
     try:
+        mode = Path(path).stat().st_mode
+        if not stat.S_ISREG(mode):  # to open a pipe waits for whoever writes into it
+            what = "is a folder" if stat.S_ISDIR(mode) else "is no regular file"
+            raise BrokenImage(os.fspath(path), what)
         with open(path, "rb") as file:
             return file.read()
     except FileNotFoundError:

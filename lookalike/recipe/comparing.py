@@ -81,23 +81,24 @@ def different_features(trained: Recipe, recipe: Recipe, with_head: bool = False)
 
 def warn_where_trained_otherwise(
     recipe: Recipe, with_head: bool = False, more: Callable[[Recipe, Recipe], list[str]] | None = None
-) -> None:
+) -> list[str]:
     """Warn in one sentence of what differs from the recipe that the weights were trained with, if anything.
 
-    `more` tells further keys, given that recipe and this one.
+    `more` tells further keys, given that recipe and this one. Returns all of them.
     """
     if not recipe.weights:
-        return
+        return []
     try:
         trained = recipe_of_weights(recipe.weights)
         if trained is None:
-            return
+            return []
         keys = [*different_features(trained, recipe, with_head), *(more(trained, recipe) if more else [])]
     except UserError as error:  # nothing of it is used, so that it need not stop what is asked for
         warn_once(f"{recipe.weights}: the recipe it was trained with cannot be compared: {error}")
-        return
+        return []
     if keys:
         warn_once(f"{recipe.weights} was trained with other values of {', '.join(keys)}")
+    return keys
 
 
 def _network(trained: Recipe, recipe: Recipe) -> Any:

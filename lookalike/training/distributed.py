@@ -40,7 +40,10 @@ def choose_device(name: str, require_gpu: bool = False) -> torch.device:
     if require_gpu:
         raise UserError(f"a GPU is required, but Global.device is '{name}' and no GPU can be used here")
     if kind in ("gpu", "cuda", "mps"):
-        warn_once(f"Global.device is '{name}', but this machine has no usable GPU: running on the CPU")
+        warn_once(
+            f"Global.device is '{name}', but this machine has no usable GPU: running on the CPU "
+            "(with Global.require_gpu: True that is an error)"
+        )
     elif kind not in ("auto", "cpu"):
         raise UserError(f"Global.device is '{name}'; available here are auto, cpu, gpu (cuda) and mps")
     return torch.device("cpu")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
@@ -15,6 +16,7 @@ import torch
 
 from lookalike import __version__
 from lookalike.cli import main
+from lookalike.core.files import atomic_file
 from tests.cli.conftest import Command
 from tests.conftest import REPOSITORY
 
@@ -57,8 +59,9 @@ def test_version(command: Command) -> None:
 
 def test_without_a_verb_the_help_is_shown(command: Command) -> None:
     told = command()
-    assert "Usage" in told.out + told.err
-    assert "train" in told.out + told.err
+    assert told.code == 2
+    assert told.err.startswith("Usage: ")
+    assert "\n  train " in told.err
 
 
 def test_an_unknown_verb_is_one_sentence(command: Command) -> None:
@@ -210,6 +213,20 @@ def test_a_file_in_the_way_of_a_folder_is_a_mistake(
 
     monkeypatch.setattr("lookalike.recipe.list_recipes", fail)
     assert command("recipe", "list").sentence() == "a.png is in the way: a folder is needed there"
+
+
+def test_a_place_without_rights_is_a_mistake(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", f"/there/.list.json.{'x' * 8}.part")
+
+    monkeypatch.setattr("lookalike.core.files.tempfile.mkstemp", fail)
+
+    def write() -> None:
+        with atomic_file("list.json"):
+            pass
+
+    monkeypatch.setattr("lookalike.recipe.list_recipes", write)
+    assert command("recipe", "list").sentence() == f"{Path.cwd() / 'list.json'}: Read-only file system"
 
 
 def test_ctrl_c_while_the_command_is_loaded_is_one_line() -> None:

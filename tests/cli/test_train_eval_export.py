@@ -71,6 +71,16 @@ def test_export_of_random_weights_is_refused(command: Command, recipe_file: Path
     assert "the weights would be random" in command("export", "-c", recipe_file).sentence()
 
 
+def test_export_of_what_was_there_before_training_is_refused(
+    command: Command, recipe_file: Path, trained: Path
+) -> None:
+    """A forgotten pretrained_model would put the network before training in the place of the trained one."""
+    words = ("-o", "Arch.Backbone.pretrained=True", "-o", f"Global.output_dir={trained}")
+    told = command("export", "-c", recipe_file, *words)
+    assert told.code == 2
+    assert "not the trained weights; name them with -o Global.pretrained_model=" in told.err
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import struct
 import zlib
@@ -260,8 +261,11 @@ def test_files_that_are_no_images(tmp_path: Path, content: bytes, reason: str) -
 def test_missing_files_and_folders(tmp_path: Path) -> None:
     with pytest.raises(BrokenImage, match="does not exist"):
         decode_image(tmp_path / "none.jpg")
-    with pytest.raises(BrokenImage, match="cannot be read"):
+    with pytest.raises(BrokenImage, match="is a folder"):
         decode_image(tmp_path)
+    os.mkfifo(tmp_path / "pipe.jpg")  # to open it would wait for ever
+    with pytest.raises(BrokenImage, match="is no regular file"):
+        decode_image(tmp_path / "pipe.jpg")
     with pytest.raises(BrokenImage, match="cannot be read"):
         decode_image("a\0b.jpg")
 

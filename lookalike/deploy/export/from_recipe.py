@@ -113,7 +113,7 @@ def trained_model(recipe: Recipe, key: str, watched: Sequence[str] = ()) -> RecM
     `watched` are layers that will be looked at. Warns where the recipe beside the weights makes other
     features.
     """
-    warn_where_trained_otherwise(recipe, with_head=key == "logits", more=_different_preprocessing)
+    trained_otherwise(recipe, key)
     weights, reference = recipe.weights, recipe.global_.reference_behaviour
     model = build_rec_model(recipe.network, reference, pretrained=not weights, watched=watched).eval()
     if weights:
@@ -121,6 +121,11 @@ def trained_model(recipe: Recipe, key: str, watched: Sequence[str] = ()) -> RecM
         among = recipe.student if recipe.is_distillation else "Student"
         load_weights(model, weights, parts.get(key, ("backbone", "neck")), among)
     return model
+
+
+def trained_otherwise(recipe: Recipe, key: str) -> list[str]:
+    """Keys that the recipe beside the weights has other values of, for an output; warns of them once."""
+    return warn_where_trained_otherwise(recipe, with_head=key == "logits", more=_different_preprocessing)
 
 
 def _different_preprocessing(trained: Recipe, recipe: Recipe) -> list[str]:
@@ -159,12 +164,18 @@ def export(
             "(Global.test_time_flip, Global.test_time_scales) are no part of it, though the figures of "
             "`eval -c` are made with them; `eval --model` has them as options"
         )
+    if not weights:
+        best = Path(settings.output_dir) / "RecModel" / "best_model"
+        named = f"name them with -o Global.pretrained_model={best}"
+        if not (recipe.network.get("Backbone") or {}).get("pretrained"):
+            raise UserError(f"{recipe.name}: nothing to export, the weights would be random; {named}")
+        if best.is_dir():
+            raise UserError(
+                f"{recipe.name}: this would export the pretrained backbone as it was before training, not "
+                f"the trained weights; {named} (or take another Global.output_dir)"
+            )
+        logger.warning("these are the weights of the pretrained backbone alone: nothing was trained here")
     model = trained_model(recipe, output_key(recipe))
-    if not weights and not (recipe.network.get("Backbone") or {}).get("pretrained"):
-        raise UserError(
-            f"{recipe.name}: nothing to export, the weights would be random; name them with "
-            f"-o Global.pretrained_model={Path(settings.output_dir) / 'RecModel' / 'best_model'}"
-        )
     return export_model(recipe, model, folder, weights, metrics, options)
 
 
@@ -222,9 +233,10 @@ def export_model(
             license=recipe.global_.license,
             notes=notes,
         )
-        _take_down_origin(
-            written, Provenance.of(recipe, weights), metrics, full if options.converts else None
-        )
+        facts = Provenance.of(recipe, weights)
+        if weights and (changed := trained_otherwise(recipe, module.key)):
+            facts = facts.of_another_model(changed)
+        _take_down_origin(written, facts, metrics, full if options.converts else None)
         if options.quantize:
             to_8_bits(written, recipe, network.prepare, options.calibration)
         elif options.precision != "fp32":

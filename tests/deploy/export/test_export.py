@@ -158,6 +158,20 @@ def test_what_differs_from_the_recipe_of_the_weights_is_told(
     assert "the recipe it was trained with cannot be compared: " in caplog.messages[-1]
 
 
+def test_a_network_changed_since_training_has_no_figures(
+    pictures: Path, tmp_path: Path, trained: Path
+) -> None:
+    """They are those of the network that was trained."""
+    values = values_of(pictures, tmp_path, trained / "RecModel" / "best_model")
+    values["Global"]["feature_normalize"] = not values["Global"].get("feature_normalize", True)
+    folder = Path(export(Recipe.from_dict(values)).folder)
+    opened = ModelFolder.open(folder)
+    assert opened.metrics == opened.metrics_data == {}
+    assert opened.made_from["changed_since_training"] == "Global.feature_normalize"
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "changed since training: Global.feature_normalize" in card
+
+
 def test_an_output_the_model_does_not_have_is_one_sentence(
     pictures: Path, tmp_path: Path, trained: Path
 ) -> None:
