@@ -107,14 +107,14 @@ def export(
     )
     result = run(recipe, options=options)
     text = f"{result.folder}: {result.size} {result.unit} a picture, {result.precision}"
-    answer(asdict(result), json, f"{text}\n{_told(result.parity)}")
+    answer(asdict(result), json, f"{text}\n{_told(result.parity, result.precision)}")
 
 
-def _told(parity: dict[str, object]) -> str:
+def _told(parity: dict[str, object], precision: str) -> str:
     """The runtimes as a small table."""
     from lookalike.deploy.parity_table import table
 
-    rows = table(parity)
+    rows = table(parity, precision)
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()

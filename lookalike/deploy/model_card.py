@@ -31,7 +31,7 @@ def card(manifest: Mapping[str, Any], preprocess: Preprocess) -> str:
         ["# Image embedding model"],
         _facts(manifest),
         _figures(manifest["metrics"], manifest["metrics_data"]),
-        _runtimes(manifest["parity"]),
+        _runtimes(manifest["parity"], manifest["precision"]),
         *([f"## {title}", "", *lines] for title, lines in manifest["notes"].items()),
         _use(manifest, preprocess),
     ]
@@ -78,11 +78,11 @@ def _data(data: Mapping[str, Any]) -> list[str]:
     return [*(f"- {name}: {value}" for name, value in data.items()), ""] if data else []
 
 
-def _runtimes(parity: Mapping[str, Any]) -> list[str]:
+def _runtimes(parity: Mapping[str, Any], precision: str) -> list[str]:
     """How far each runtime is from PyTorch."""
     if not parity:
         return []
-    head, *rows = table(parity)
+    head, *rows = table(parity, precision)
     told = f"{parity['pictures']} pictures ({parity['data']}), each against the model in PyTorch:"
     return ["## Runtimes", "", told, "", _row(head), _row(["---"] * len(head)), *map(_row, rows)]
 

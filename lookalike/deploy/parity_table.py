@@ -6,8 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def table(parity: Mapping[str, Any]) -> list[Sequence[str]]:
-    """Head and rows of a table of what `Parity.to_json` gave, as text."""
+def table(parity: Mapping[str, Any], precision: str) -> list[Sequence[str]]:
+    """Head and rows of a table of what `Parity.to_json` gave, as text.
+
+    precision: of the graph; what PyTorch loads stays in float32.
+    """
+    in_torch = "" if precision == "float32" else ", in float32"
 
     def share(value: float | None) -> str:
         return "–" if value is None else f"{100 * value:.1f} %"
@@ -16,7 +20,7 @@ def table(parity: Mapping[str, Any]) -> list[Sequence[str]]:
     own = ("PyTorch", "", "", "", share(parity["recall1"]))
     rows = [
         (
-            each["runtime"],
+            each["runtime"] + in_torch * each["runtime"].startswith("torch"),
             f"{each['largest_angle']:.1e}",
             f"{each['mean_angle']:.1e}",
             share(each["same_neighbour"]),

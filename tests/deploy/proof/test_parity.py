@@ -47,9 +47,11 @@ def test_figures_of_a_runtime_by_hand() -> None:
     assert same.check(LIMITS["float32"]) is None
     assert "by 2 of the largest value (allowed 0.0001)" in str(other.check(LIMITS["float32"]))
     assert "by 0.25 in cosine on the mean (allowed 0.04)" in str(other.check(LIMITS["int8"]))
-    head, own, _, last = table(found.to_json())
+    head, own, _, last = table(found.to_json(), "float32")
     assert len(head) == len(own) == len(last)
     assert last[0] == "other"
+    in_torch = compare(pictures(), given(FEATURES), {"torch": given(FEATURES)}).to_json()
+    assert [table(in_torch, each)[-1][0] for each in ("float32", "int8")] == ["torch", "torch, in float32"]
 
 
 def test_features_that_are_not_finite_are_never_within_a_limit() -> None:
