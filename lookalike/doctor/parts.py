@@ -29,7 +29,7 @@ from lookalike.model import (
 )
 from lookalike.model.weights.sources import address_of
 from lookalike.recipe import Recipe
-from lookalike.training.optimizers import Optimizers, build_optimizer
+from lookalike.training.optimizers import Optimizers, Part, Planned, build_optimizer, plan_optimizer
 from lookalike.training.slimming import slim
 
 
@@ -163,12 +163,21 @@ def check_transforms(block: Any, path: str, reference: bool, report: Report) -> 
 
 
 def check_optimizer(recipe: Recipe, parts: Parts, steps: int | None, report: Report) -> Optimizers | None:
-    """The optimizer with its schedule, for `steps` updates an epoch; where that is not known, for 1."""
+    """The optimizer with its schedule, for `steps` updates an epoch; where that is not known, for 1.
+
+    None where it cannot be built. Where there is no model, nothing is said of its parameters.
+    """
     settings = recipe.global_
     with report.catch("optimizer"):
+        if parts.model is None:
+            for planned in plan_optimizer(
+                recipe.optimizer, settings.epochs, steps or 1, settings.reference_behaviour
+            ):
+                _schedule(planned, settings.epochs, steps, report)
+            return None
         made = build_optimizer(
             recipe.optimizer,
-            parts.model if parts.model is not None else nn.Linear(1, 1),
+            parts.model,
             parts.loss,
             epochs=settings.epochs,
             steps_per_epoch=steps or 1,
@@ -180,7 +189,7 @@ def check_optimizer(recipe: Recipe, parts: Parts, steps: int | None, report: Rep
     return None
 
 
-def _schedule(part: Any, epochs: int, steps: int | None, report: Report) -> None:
+def _schedule(part: Part | Planned, epochs: int, steps: int | None, report: Report) -> None:
     schedule = part.schedule
     last = epochs * (1 if schedule.by_epoch else (steps or 1)) - 1
     warm = schedule.warmup_epoch

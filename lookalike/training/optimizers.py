@@ -21,9 +21,19 @@ from lookalike.training.optimizer_rules import Rule, optimizers
 from lookalike.training.parameter_groups import Settings, group_parameters, parameters_in_scope
 from lookalike.training.schedules import Schedule, build_schedule
 
-__all__ = ["Optimizers", "build_optimizer", "optimizers"]
+__all__ = ["Optimizers", "Planned", "build_optimizer", "optimizers", "plan_optimizer"]
 
 _ADVICE = "resume with the recipe it was written with, or start from its weights with Global.pretrained_model"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One optimizer as its section says it, before there are parameters."""
+
+    name: str
+    component: Component
+    rule: Rule
+    schedule: Schedule
 
 
 @dataclass
@@ -217,40 +227,44 @@ def build_optimizer(
 
     Raises UserError for an unknown optimizer or argument, and for a scope that matches nothing.
     """
+    parts = []
+    for planned in plan_optimizer(section, epochs, steps_per_epoch, reference_behaviour):
+        component, rule = planned.component, planned.rule
+        scope = component.arguments.get("scope")
+        named = parameters_in_scope(scope, model, loss, component.place_of("scope"))
+        settings: list[Settings] = rule.settings(named, model, component.place)
+        groups = group_parameters(named, settings)
+        parts.append(Part(planned.name, rule, rule.make(groups), planned.schedule))
+    _tell_untrained(parts, model, loss)
+    return Optimizers(parts)
+
+
+def plan_optimizer(
+    section: Any, epochs: int, steps_per_epoch: int, reference_behaviour: bool = False
+) -> list[Planned]:
+    """What an `Optimizer` section says by itself, for which no model is needed; see `build_optimizer`.
+
+    Raises UserError for an unknown optimizer or argument.
+    """
     place = section.place if isinstance(section, (Section, SectionList)) else Place("Optimizer")
     if not section:
         raise place.error(
             "no optimizer is given: write for example 'Optimizer: {name: Momentum, momentum: 0.9, lr: 0.01}'"
         )
     entries = list(section) if isinstance(section, (list, tuple)) else [section]
-    parts = []
+    found = []
     for index, entry in enumerate(entries):
         component = Component.of(entry, str(place.at(index)) if len(entries) > 1 else place.path)
-        parts.append(_build_part(component, model, loss, epochs, steps_per_epoch, reference_behaviour))
-    _tell_untrained(parts, model, loss)
-    return Optimizers(parts)
-
-
-def _build_part(
-    component: Component,
-    model: nn.Module,
-    loss: nn.Module | None,
-    epochs: int,
-    steps_per_epoch: int,
-    reference_behaviour: bool,
-) -> Part:
-    rule = optimizers.build(component, also=("lr", "scope"), reference_behaviour=reference_behaviour)
-    schedule = build_schedule(
-        component.arguments.get("lr"),
-        epochs=epochs,
-        steps_per_epoch=steps_per_epoch,
-        reference_behaviour=reference_behaviour,
-    )
-    scope = component.arguments.get("scope")
-    named = parameters_in_scope(scope, model, loss, component.place_of("scope"))
-    settings: list[Settings] = rule.settings(named, model, component.place)
-    groups = group_parameters(named, settings)
-    return Part(optimizers.entry(component.name).name, rule, rule.make(groups), schedule)
+        rule = optimizers.build(component, also=("lr", "scope"), reference_behaviour=reference_behaviour)
+        rule.decay(component.place)  # says what is wrong with a regularizer
+        schedule = build_schedule(
+            component.arguments.get("lr"),
+            epochs=epochs,
+            steps_per_epoch=steps_per_epoch,
+            reference_behaviour=reference_behaviour,
+        )
+        found.append(Planned(optimizers.entry(component.name).name, component, rule, schedule))
+    return found
 
 
 def _tell_untrained(parts: Sequence[Part], model: nn.Module, loss: nn.Module | None) -> None:

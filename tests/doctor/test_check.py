@@ -96,6 +96,24 @@ def test_all_mistakes_are_listed(values: dict[str, Any], tmp_path: Path) -> None
     assert told.count("epochs'?") == 1
 
 
+@pytest.mark.parametrize(
+    "optimizer", [{"backbone_lr_multiplier": 0.1}, {"layer_decay": 0.8}, {"scope": "backbone"}]
+)
+def test_nothing_is_said_of_the_parameters_of_a_model_that_cannot_be_built(
+    values: dict[str, Any], tmp_path: Path, optimizer: dict[str, Any]
+) -> None:
+    values["Optimizer"].update({"name": "AdamW", "weight_decay": 0.05} | optimizer)
+    values["Optimizer"].pop("momentum", None)
+    values["Optimizer"].pop("regularizer", None)
+    values["Arch"]["Head"]["embedding_size"] = 24
+    report = checked(values, tmp_path)
+    (problem,) = report.problems
+    assert "takes 24 features" in problem
+    assert not any("scope" in warning for warning in report.warnings)
+    values["Optimizer"]["lr"]["name"] = "Cosinus"
+    assert "Cosinus" in checked(values, tmp_path).problems[1]
+
+
 def test_labels_beyond_the_head(values: dict[str, Any], pictures: Path, tmp_path: Path) -> None:
     lines = a_list(pictures, "train")
     lines[3] = lines[3].split("\t")[0] + "\t9"
