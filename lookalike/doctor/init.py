@@ -107,7 +107,7 @@ def init_recipe(
     seen = survey(records)
     broken = [{"path": records.paths[index], "reason": reason} for index, reason in seen.broken]
     records, warnings = _usable(records, seen)
-    parts = split(records.labels, seed)
+    parts = _split(records, seed, warnings)
     warnings += _told_of_split(parts, records)
     numbered, names = _number(records, parts)
     choices = choose(
@@ -197,6 +197,14 @@ def _refuse_overwriting(recipe: Path, folder: Path, force: bool) -> None:
         raise UserError(f"{folder} is no folder, so that no lists can be written into it")
 
 
+def _split(records: Records, seed: int, left_out: list[str]) -> Split:
+    """`split`, whose errors tell as well what was left out before."""
+    try:
+        return split(records.labels, seed)
+    except UserError as error:
+        raise UserError("; ".join([str(error), *left_out])) from None
+
+
 def _usable(records: Records, seen: Survey) -> tuple[Records, list[str]]:
     """The records without broken pictures and without second copies of a file, with what to tell of it."""
     warnings = []
@@ -205,25 +213,34 @@ def _usable(records: Records, seen: Survey) -> tuple[Records, list[str]]:
         index, reason = seen.broken[0]
         raise UserError(f"none of the {len(records)} pictures can be read; {records.paths[index]}: {reason}")
     if bad:
-        warnings.append(f"{len(bad)} of {len(records)} pictures are broken and left out")
+        index, reason = seen.broken[0]
+        warnings.append(
+            f"{len(bad)} of {len(records)} pictures {'is' if len(bad) == 1 else 'are'} broken and left out "
+            f"(first: {records.paths[index]}: {reason})"
+        )
     good = records.subset([index for index in range(len(records)) if index not in bad])
     groups = same_content(good.paths)
     if groups:
         copies = {index for group in groups for index in group[1:]}
         odd = [group for group in groups if len({int(good.labels[index]) for index in group}) > 1]
-        warnings.append(
-            f"{len(copies)} pictures are copies of others and left out (first: {good.paths[groups[0][1]]} is "
-            f"{good.paths[groups[0][0]]})"
-        )
+        are = "picture is a copy of another" if len(copies) == 1 else "pictures are copies of others"
+        warnings.append(f"{len(copies)} {are} and left out (first: {_told_of_copies(good, *groups[0][:2])})")
         if odd:
-            one, other = odd[0][0], next(i for i in odd[0] if good.labels[i] != good.labels[odd[0][0]])
+            other = next(index for index in odd[0] if good.labels[index] != good.labels[odd[0][0]])
+            stand = "picture stands" if len(odd) == 1 else "pictures stand"
             warnings.append(
-                f"{len(odd)} pictures stand under two classes (first: {good.paths[one]} and "
-                f"{good.paths[other]}); "
+                f"{len(odd)} {stand} under two classes (first: {_told_of_copies(good, odd[0][0], other)}); "
                 "the first class was taken"
             )
         good = good.subset([index for index in range(len(good)) if index not in copies])
     return good, warnings
+
+
+def _told_of_copies(records: Records, one: int, other: int) -> str:
+    first, second = records.paths[one], records.paths[other]
+    if first != second:
+        return f"{second} is {first}"
+    return f"{first} is listed twice, {records.where(one)} and {records.where(other)}"
 
 
 def _told_of_split(parts: Split, records: Records) -> list[str]:

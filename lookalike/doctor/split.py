@@ -52,9 +52,8 @@ def split(labels: np.ndarray, seed: int = 0) -> Split:
     """
     distinct = np.unique(labels)
     if len(distinct) < 2:
-        raise UserError(
-            f"all {len(labels)} pictures are of one class: recognition needs at least two to tell apart"
-        )
+        all_of_them = "the one picture is" if len(labels) == 1 else f"all {len(labels)} pictures are"
+        raise UserError(f"{all_of_them} of one class: recognition needs at least two to tell apart")
     rng = np.random.default_rng(seed)
     members = {int(label): rng.permutation(np.flatnonzero(labels == label)).tolist() for label in distinct}
     several = [label for label, own in members.items() if len(own) > 1]

@@ -125,11 +125,38 @@ def test_broken_and_doubled_pictures_are_left_out_and_told(tmp_path: Path) -> No
     assert [Path(each["path"]).parts[-2:] for each in result.broken] == [("class 0", "0.png")]
     assert result.pictures == 6 * 9 - 1
     told = " ".join(result.warnings)
-    assert "1 of 56 pictures are broken" in told
+    assert "1 of 56 pictures is broken" in told
     assert "2 pictures are copies" in told
-    assert "stand under two classes" in told
+    assert "1 picture stands under two classes" in told
     assert "broken, left out" in result.text()
     assert "lookalike check -c" in result.text()
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        (["0.png 0", "nope.png 1"], ["1 of 2 pictures is broken and left out (first: ", "nope.png: "]),
+        (["0.png 0", "0.png 1"], ["1 picture stands under two classes", "0.png is listed twice, "]),
+    ],
+)
+def test_too_little_is_told_with_what_was_left_out(tmp_path: Path, lines: list[str], told: list[str]) -> None:
+    draw_class(tmp_path, 1, 0)
+    (tmp_path / "list.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with pytest.raises(UserError, match="the one picture is of one class") as caught:
+        tiny(tmp_path / "list.txt", tmp_path / "my.yaml")
+    for words in told:
+        assert words in str(caught.value)
+
+
+def test_a_picture_that_is_listed_twice_is_told_with_its_lines(tmp_path: Path) -> None:
+    data = draw_classes(tmp_path / "data", [3] * 2)
+    lines = [f"class {label}/{number}.png\t{label}" for label in range(2) for number in range(3)]
+    (data / "list.txt").write_text("\n".join([*lines, lines[1]]) + "\n", encoding="utf-8")
+    result = tiny(data / "list.txt", tmp_path / "my.yaml")
+    (told,) = [text for text in result.warnings if "copy" in text]  # type: ignore[attr-defined]
+    file = data / "list.txt"
+    twice = f"{data / 'class 0' / '1.png'} is listed twice, {file}:2 and {file}:7"
+    assert told == f"1 picture is a copy of another and left out (first: {twice})"
 
 
 def test_few_classes_are_explained_and_get_along_without_a_validation(tmp_path: Path) -> None:
