@@ -120,7 +120,10 @@ def evaluate(
     ] = 0,
     interval: Annotated[
         bool,
-        typer.Option("--interval", help="Tell a 95 % interval of each figure, by bootstrap over queries."),
+        typer.Option(
+            "--interval",
+            help="Tell a 95 % interval of each figure, by bootstrap over queries, exact where all agree.",
+        ),
     ] = False,
     csv: Annotated[str | None, typer.Option("--csv", help="Write a table with a row for each query.")] = None,
     per_class_csv: Annotated[

@@ -57,7 +57,8 @@ def headline(view: View) -> str:
         )
     return f"<div class='figures'>{''.join(cards)}</div>" + (
         "<p class='soft'>“Between”: with other queries of these classes the figure would lie in this range "
-        "95 times out of 100 (bootstrap over queries). It does not say how other classes would fare.</p>"
+        "95 times out of 100 (bootstrap over queries, exact where they all agree). It does not say how other "
+        "classes would fare.</p>"
     )
 
 

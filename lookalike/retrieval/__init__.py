@@ -35,7 +35,12 @@ from lookalike.retrieval.open_set import OpenSetScores
 from lookalike.retrieval.pairs import PairCounts
 from lookalike.retrieval.ranking import Ranking, TopK
 from lookalike.retrieval.rerank import RerankedSimilarities, rerank_distances
-from lookalike.retrieval.summaries import ClassMeans, bootstrap_interval, class_means
+from lookalike.retrieval.summaries import (
+    ClassMeans,
+    bootstrap_interval,
+    class_means,
+    exact_where_all_agree,
+)
 from lookalike.retrieval.thresholds import detection_and_identification_rate, scores_needed, threshold_at
 from lookalike.retrieval.verification import FoldAccuracy, fold_accuracy, pair_distances, true_accept_rate
 from lookalike.retrieval.whitening import Whitening
@@ -69,6 +74,7 @@ __all__ = [
     "class_thresholds",
     "detection_and_identification_rate",
     "evaluate_retrieval",
+    "exact_where_all_agree",
     "expand_queries",
     "fold_accuracy",
     "mean_average_precision",

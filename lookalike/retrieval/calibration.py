@@ -8,6 +8,7 @@ import numpy as np
 
 from lookalike.retrieval.blocks import IntArray
 from lookalike.retrieval.open_set import OpenSetScores
+from lookalike.retrieval.summaries import exact_where_all_agree
 from lookalike.retrieval.thresholds import Scores, scores_needed, threshold_at, weighted_threshold
 
 Interval = tuple[float, float]
@@ -63,7 +64,9 @@ class OperatingPoint:
         two classes that are mostly mistaken for each other are not either: as many classes as there are,
         such couples together, are drawn with replacement, with all their queries. For each draw the threshold
         is found anew. Its quantiles are the interval of the threshold; those of the rate of correct
-        identification, on the draw, are that one's. The gallery stays as it is.
+        identification, on the draw, are that one's. The gallery stays as it is. Where all draws give a rate
+        of 1, or all of 0, its interval is that of `lookalike.retrieval.exact_where_all_agree` for the classes
+        that have such queries, couples counted once.
 
         The false-accept rate on the pictures that a threshold was chosen on says little of others: it is at
         most the wanted one by choice. So each threshold is tried on the classes that are not in its draw: the
@@ -98,6 +101,7 @@ class OperatingPoint:
             tuple(np.nanquantile(draws[:, column], tails).tolist()) for column in (0, 1)
         )
         elsewhere = draws[~np.isnan(draws[:, 2]), 2]
+        accepted = tuple(np.quantile(elsewhere, tails).tolist()) if elsewhere.size else None
         return cls(
             found,
             false_accept_rate,
@@ -106,8 +110,8 @@ class OperatingPoint:
             float(elsewhere.mean()) if elsewhere.size else None,
             judged.identified(found, np.ones(count)),
             thresholds,
-            tuple(np.quantile(elsewhere, tails).tolist()) if elsewhere.size else None,
-            identified,
+            accepted and exact_where_all_agree(accepted, judged.groups_tried, confidence),
+            exact_where_all_agree(identified, judged.groups_known, confidence),
         )
 
 
@@ -127,6 +131,8 @@ class _Judged:
         if not scores.known.any():
             raise ValueError("no query has an item of its own class in the gallery: do they share labels?")
         self._known = np.bincount(groups[scores.known], minlength=self.groups).astype(np.float64)
+        self.groups_known = int(np.count_nonzero(self._known))
+        self.groups_tried = len(np.unique(self._wrong_groups))
         self._right_scores, self._right_groups = scores.best_positive[scores.right], groups[scores.right]
 
     def threshold(self, rate: float, times: Scores | None = None) -> float:

@@ -25,7 +25,7 @@ from lookalike.retrieval.pairs import PairCounts
 from lookalike.retrieval.ranking import Nearest, Ranker, Ranking, TopK, similarities_and_ranker
 from lookalike.retrieval.rates import Identified, Rate, parse_rate
 from lookalike.retrieval.reference import reference_figures
-from lookalike.retrieval.summaries import ClassMeans, bootstrap_interval, class_means
+from lookalike.retrieval.summaries import ClassMeans, bootstrap_interval, class_means, exact_where_all_agree
 
 _FINER = 4
 """How often bins of similarities are divided at the most: from 2^-14 to what float64 tells apart."""
@@ -89,14 +89,19 @@ class Result(dict[str, float]):
 
     def interval(self, name: str, confidence: float = 0.95) -> tuple[float, float]:
         """Bootstrap interval of a figure over queries; see `lookalike.retrieval.bootstrap_interval`, for
-        TAR@FAR `PairCounts.interval`, for DIR@FAR `lookalike.retrieval.rates.Identified.interval`.
+        TAR@FAR `PairCounts.interval`, for DIR@FAR `lookalike.retrieval.rates.Identified.interval`. Where all
+        queries are wholly right, or all wholly wrong, it is the exact one of `exact_where_all_agree`.
         """
         if name in self.identified:
             return self.identified[name].interval(confidence)
         rate = parse_rate(name)
         if rate is not None and rate.kind == "TAR" and name in self and self.pairs is not None:
             return self.pairs.interval(rate.false_accept_rate, confidence)
-        return bootstrap_interval(self._values(name), confidence)
+        values = self._values(name)
+        interval = bootstrap_interval(values, confidence)
+        if name == "first_hit_rank":  # no share
+            return interval
+        return exact_where_all_agree(interval, len(values), confidence)
 
     def by_class(self, name: str) -> ClassMeans:
         """The figure for the queries of each label, and as a mean over labels (`.macro`)."""

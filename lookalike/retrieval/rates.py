@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lookalike.retrieval.summaries import exact_where_all_agree
 from lookalike.retrieval.thresholds import scores_needed, weighted_threshold
 
 RATES = ("TAR", "DIR")
@@ -97,7 +98,11 @@ class Identified:
         return self._right & (self._scores >= threshold)
 
     def interval(self, confidence: float = 0.95, resamples: int = 1000, seed: int = 0) -> tuple[float, float]:
-        """Bootstrap interval over queries, drawn with replacement; each draw has a threshold of its own."""
+        """Bootstrap interval over queries, drawn with replacement; each draw has a threshold of its own.
+
+        Where all draws are 1, or all are 0, it is that of `lookalike.retrieval.exact_where_all_agree` for the
+        known queries.
+        """
         if not 0 < confidence < 1:
             raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
         generator = np.random.default_rng(seed)
@@ -108,4 +113,6 @@ class Identified:
             if known and times[self._wrong].any():
                 found.append(times[self._at(times)].sum() / known)
         low, high = np.quantile(found, [(1 - confidence) / 2, (1 + confidence) / 2])
-        return float(low), float(high)
+        return exact_where_all_agree(
+            (float(low), float(high)), int(np.count_nonzero(self._known)), confidence
+        )

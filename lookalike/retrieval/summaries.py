@@ -60,3 +60,27 @@ def bootstrap_interval(
         means[start:stop] = sample[drawn].mean(axis=1)
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
+
+
+def exact_where_all_agree(
+    interval: tuple[float, float], trials: int, confidence: float = 0.95
+) -> tuple[float, float]:
+    """The bootstrap interval of a share, or the exact one where all of its draws are 1, or all are 0.
+
+    What is drawn from units that agree has no width, though the next unit may differ. With alpha = 1 -
+    confidence, n = `trials` units and all of them 1, the interval is ((alpha / 2)^(1 / n), 1); with all 0 it
+    is (0, 1 - (alpha / 2)^(1 / n)). `trials` is the number of independent units that were drawn from.
+
+    It also holds for a mean of values between 0 and 1, which is at least the share of those that are 1 and
+    at most the share of those above 0. Clopper, Pearson, "The use of confidence or fiducial limits
+    illustrated in the case of the binomial" (1934).
+
+    >>> [round(bound, 3) for bound in exact_where_all_agree((1.0, 1.0), trials=55)]
+    [0.935, 1.0]
+    """
+    bound = float(((1 - confidence) / 2) ** (1 / trials))
+    if interval == (1.0, 1.0):
+        return bound, 1.0
+    if interval == (0.0, 0.0):
+        return 0.0, 1 - bound
+    return interval

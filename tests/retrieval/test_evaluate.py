@@ -12,7 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from lookalike.retrieval import blocks, bootstrap_interval, evaluate_retrieval, parse_metric
+from lookalike.retrieval import (
+    blocks,
+    bootstrap_interval,
+    evaluate_retrieval,
+    exact_where_all_agree,
+    parse_metric,
+)
 from lookalike.retrieval.blocks import block_rows, identical_rows
 from lookalike.retrieval.reference import reference_metric
 
@@ -156,6 +162,25 @@ def test_an_interval_holds_the_mean_as_often_as_it_says() -> None:
         bootstrap_interval([])
 
 
+def test_where_all_queries_agree_the_interval_is_the_exact_one() -> None:
+    """The bound is the share at which as many hits in a row still come as often as half of alpha."""
+    vectors = np.eye(8, dtype=np.float32)[np.arange(16) % 8]
+    labels, wrong = np.arange(16) % 8, (np.arange(16) + 1) % 8
+    names = ["recall@1", "mAP", "first_hit_rank", "TAR@FAR=0.1", "DIR@FAR=0.1"]
+    right = evaluate_retrieval(vectors, labels, vectors, labels, exclude_self=True, metrics=names)
+    for name in ("recall@1", "mAP", "TAR@FAR=0.1", "DIR@FAR=0.1"):
+        low, high = right.interval(name, 0.9)
+        assert high == right[name] == 1
+        assert low**16 == pytest.approx(0.05)  # 16 queries, which are 16 groups of pairs as well
+    assert right.interval("first_hit_rank") == (1, 1)  # a rank and no share
+    missed = evaluate_retrieval(vectors, wrong, vectors, labels, metrics=["recall@1"])
+    low, high = missed.interval("recall@1", 0.9)
+    assert low == missed["recall@1"] == 0
+    assert (1 - high) ** 16 == pytest.approx(0.05)
+    assert exact_where_all_agree((0.9, 1.0), 16) == (0.9, 1.0)
+    assert exact_where_all_agree((0.5, 0.5), 16) == (0.5, 0.5)
+
+
 @pytest.mark.parametrize("offset", [0.0, 10.0, 100.0, 3000.0])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_true_accept_rates_of_pairs_that_lie_close_together(offset: float, dtype: type) -> None:
@@ -208,7 +233,7 @@ def test_interval_of_a_true_accept_rate() -> None:
     with pytest.raises(ValueError, match="needs two classes"):
         evaluate_retrieval(features, np.zeros(640), features, np.zeros(640), metrics=[name])
     alone = evaluate_retrieval(features[:1], labels[:1], features[1:], labels[1:], metrics=[name])
-    assert alone.interval(name) == (alone[name], alone[name])
+    assert (alone[name], *alone.interval(name)) == (0, 0, pytest.approx(0.975))  # one query tells nothing
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -130,6 +130,16 @@ def test_intervals_draw_classes_and_not_pictures() -> None:
     assert ten.identification_interval == one.identification_interval
 
 
+def test_where_all_classes_agree_the_intervals_are_the_exact_ones() -> None:
+    labels = np.repeat(np.arange(20), 6)
+    other = np.zeros(120)
+    scores = OpenSetScores(labels, other + 1, other, np.full(120, -1))
+    point = OperatingPoint.find(scores, 0.1, confidence=0.9, resamples=50)
+    assert (point.identification_rate, point.expected_false_accept_rate) == (1, 0)
+    assert point.identification_interval == pytest.approx((0.05 ** (1 / 20), 1))
+    assert point.false_accept_interval == pytest.approx((0, 1 - 0.05 ** (1 / 20)))
+
+
 def test_classes_that_are_mistaken_for_each_other_are_drawn_together() -> None:
     rng = np.random.default_rng(4)
     labels, count = np.repeat(np.arange(20), 6), 120
