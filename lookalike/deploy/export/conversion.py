@@ -78,11 +78,12 @@ def to_fewer_numbers(
         whole = Reduction.prefix(full, module.normalize)
     else:
         whole = learned_reduction(recipe, encode, prepare, full, module.normalize)
+    reduction = whole.to(size)
     lines = figures_of_sizes(whole, size, trained, encode, pictures)  # before encode gives fewer numbers
     if trained:
         module.first = size
     else:
-        module.reduction = torch.from_numpy(whole.to(size).projection).float().contiguous()
+        module.reduction = torch.from_numpy(reduction.projection).float().contiguous()
     return lines
 
 
@@ -149,7 +150,7 @@ def figures_of_sizes(
     if records is None:
         return told
     rows = []
-    for each in sizes_to_tell(whole.size, size, trained):
+    for each in filter(whole.tells, sizes_to_tell(whole.size, size, trained)):
         recall = recall_at_1(whole.to(each).apply(features), records)
         rows += [] if recall is None else [f"| {each} | {100 * recall:.1f} % |"]
     if rows:

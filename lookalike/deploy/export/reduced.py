@@ -33,16 +33,11 @@ class Reduction:
         """All D directions of features (N, D), those that hold most first.
 
         They are the eigenvectors of Σ x xᵀ: no mean is taken off, so that what is kept of an inner product
-        is as much as can be, and all D directions keep every similarity as it is. Learn it on training
-        pictures, never on those that are scored. Raises UserError where there are fewer features than
-        numbers in one.
+        is as much as can be, and all D directions keep every similarity as it is. N features tell N
+        directions, and the others are any that are left. Learn it on training pictures, never on those that
+        are scored.
         """
         count, width = features.shape
-        if count < width:
-            raise UserError(
-                f"a feature of {width} numbers is reduced by what training features vary in: {count} of them "
-                f"are too few, give at least {width}"
-            )
         moments = np.zeros((width, width))
         for part in chunks_of(features):
             piece = np.asarray(features[part], dtype=np.float64)
@@ -61,10 +56,22 @@ class Reduction:
     def size(self) -> int:
         return len(self.projection)
 
+    def tells(self, size: int) -> bool:
+        """Whether it was learned on enough features for so many directions; all are never too many."""
+        return not self.learned_on or size <= self.learned_on or size == self.size
+
     def to(self, size: int) -> Reduction:
-        """The same, with the first `size` directions. Raises UserError where there are not so many."""
+        """The same, with the first `size` directions. Raises UserError where there are not so many, and where
+        not so many were learned.
+        """
         if not 1 <= size <= self.size:
             raise UserError(f"a feature of {self.size} numbers has no {size} dimensions")
+        if not self.tells(size):
+            raise UserError(
+                f"{self.learned_on} training pictures are too few to learn {size} directions of features: "
+                f"keep at most {self.learned_on} numbers (--dim {self.learned_on}), give at least {size} "
+                "training pictures, or train with MatryoshkaLoss"
+            )
         return Reduction(self.projection[:size], self.normalise, self.learned_on)
 
     def apply(self, features: NDArray[Any]) -> NDArray[np.float32]:

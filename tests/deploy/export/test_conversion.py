@@ -99,6 +99,23 @@ def test_fewer_numbers(pictures: Path, trained: Path, tmp_path: Path) -> None:
             export(recipe, options=ExportOptions(size=size))
 
 
+def test_fewer_training_pictures_than_a_feature_has_numbers(
+    pictures: Path, trained: Path, tmp_path: Path
+) -> None:
+    values = values_of(pictures, tmp_path / "run", trained / "RecModel" / "best_model")
+    dataset = values["DataLoader"]["Train"]["dataset"]
+    lines = Path(dataset["cls_label_path"]).read_text(encoding="utf-8").splitlines()
+    few = tmp_path / "few.txt"
+    few.write_text("\n".join(lines[:6]) + "\n", encoding="utf-8")
+    dataset["cls_label_path"] = str(few)
+    recipe = Recipe.from_dict(values)
+    with pytest.raises(UserError, match=r"6 training pictures are too few to learn 7 .* \(--dim 6\)"):
+        export(recipe, options=ExportOptions(size=7))
+    assert list(tmp_path.iterdir()) == [few]
+    card = (Path(export(recipe, options=ExportOptions(size=6)).folder) / "README.md").read_text("utf-8")
+    assert "The first 6 of 16 directions in which the features of 6 training pictures vary most." in card
+
+
 def matryoshka_values(pictures: Path, output: Path, weights: Path, **loss: Any) -> dict[str, Any]:
     """The recipe of the tiny run, as if MatryoshkaLoss had trained it."""
     values = values_of(pictures, output, weights)

@@ -26,6 +26,16 @@ def test_the_directions_are_those_of_the_definition() -> None:
     assert (reduction.projection[np.arange(WIDTH), np.abs(reduction.projection).argmax(axis=1)] > 0).all()
 
 
+def test_so_many_directions_are_learned_as_there_are_pictures() -> None:
+    given = features(7)
+    reduction = Reduction.pca(given, normalise=False)
+    kept = reduction.to(7).apply(given)
+    np.testing.assert_allclose(kept @ kept.T, given @ given.T, atol=1e-5)
+    assert [size for size in range(1, WIDTH + 1) if reduction.tells(size)] == [*range(1, 8), WIDTH]
+    assert reduction.to(WIDTH).size == WIDTH
+    assert Reduction.prefix(WIDTH, normalise=False).tells(11)
+
+
 def test_all_directions_keep_every_similarity() -> None:
     given = features()
     whole = Reduction.pca(given, normalise=False).apply(given)
@@ -50,7 +60,10 @@ def test_sizes_to_tell() -> None:
 
 
 def test_what_does_not_fit_is_told() -> None:
-    with pytest.raises(UserError, match="11 of them are too few, give at least 12"):
-        Reduction.pca(features(11), normalise=True)
+    of_seven = Reduction.pca(features(7), normalise=True)
+    with pytest.raises(
+        UserError, match=r"7 training pictures are too few to learn 8 .*at most 7 .*Matryoshka"
+    ):
+        of_seven.to(8)
     with pytest.raises(UserError, match="a feature of 12 numbers has no 13 dimensions"):
         Reduction.prefix(WIDTH, normalise=True).to(13)
