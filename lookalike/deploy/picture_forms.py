@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import os
-import re
 import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
 from lookalike.core.errors import BrokenImage, UserError, line_of
 from lookalike.images import as_rgb
 from lookalike.images.decode import IN_MEMORY
+from lookalike.images.picture_files import path_of
 
 Source = Any
 """One picture: a path or `file://` URL, bytes of a file, an RGB array (H, W, 3) of uint8 (or grey, RGBA,
 uint16), a Pillow image, a torch tensor (C, H, W), or a callable without arguments that gives one of these.
 """
 
-_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # two letters or more, so that C:// is a drive
 _CHANNELS = (1, 3, 4)
 _pillow = threading.Lock()
 
@@ -62,7 +60,7 @@ def as_picture(source: Source) -> Any:
         except (OSError, ValueError) as error:
             raise BrokenImage(IN_MEMORY, f"cannot be read: {line_of(error)}") from error
     if isinstance(source, str):
-        return _local(source)
+        return path_of(source)
     if isinstance(source, os.PathLike):
         return os.fsdecode(source)
     if isinstance(source, (bytes, bytearray, memoryview)):
@@ -84,24 +82,6 @@ def _is_pillow(source: Any) -> bool:
 def _is_tensor(source: Any) -> bool:
     # likewise: who has a tensor has imported torch, and nobody else needs it
     return hasattr(source, "detach") and hasattr(source, "is_floating_point")
-
-
-def _local(address: str) -> str:
-    """The path of a `file://` URL; any other text is a path. Raises UserError for addresses elsewhere."""
-    found = _ADDRESS.match(address)
-    if found is None:
-        return address
-    scheme = found[1].lower()
-    if scheme != "file":
-        raise UserError(
-            f"{address}: pictures are read from files here, not from addresses ({scheme}://): download it, "
-            "and give its path or its bytes"
-        )
-    parts = urlsplit(address)
-    if parts.netloc not in ("", "localhost"):
-        raise UserError(f"{address}: it names a file on another machine, '{parts.netloc}'")
-    path = unquote(parts.path)
-    return path[1:] if re.match(r"/[A-Za-z]:", path) else path  # /C:/pictures of Windows
 
 
 def _from_tensor(tensor: Any) -> np.ndarray:

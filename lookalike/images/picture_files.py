@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from lookalike.core.errors import UserError
 from lookalike.images.foreign_files import LeftAside
 from lookalike.images.records import IMAGE_SUFFIXES
+
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # two letters or more, so that C:// is a drive
 
 
 def pictures_inside(folder: str, archives: tuple[str, ...] = ()) -> Iterator[str]:
@@ -44,16 +48,35 @@ def pictures_inside(folder: str, archives: tuple[str, ...] = ()) -> Iterator[str
 def files_named(name: str) -> list[str]:
     """The file of that name, or the files that match it as a pattern, sorted.
 
-    Raises UserError where there is none.
+    Raises UserError where there is none, and for an address elsewhere.
     """
     if Path(name).exists():
         return [name]
+    path_of(name)  # says that addresses are not fetched
     if not any(sign in name for sign in "*?["):
         raise UserError(f"{name}: there is no such file or folder")
     matches = sorted(each for each in glob.glob(name, recursive=True) if Path(each).is_file())  # noqa: PTH207 (absolute patterns)
     if not matches:
         raise UserError(f"{name}: no file matches this pattern")
     return matches
+
+
+def path_of(address: str) -> str:
+    """The path of a `file://` URL; any other text is a path. Raises UserError for addresses elsewhere."""
+    found = _ADDRESS.match(address)
+    if found is None:
+        return address
+    scheme = found[1].lower()
+    if scheme != "file":
+        raise UserError(
+            f"{address}: pictures are read from files here, not from addresses ({scheme}://): download it, "
+            "and give its path or its bytes"
+        )
+    parts = urlsplit(address)
+    if parts.netloc not in ("", "localhost"):
+        raise UserError(f"{address}: it names a file on another machine, '{parts.netloc}'")
+    path = unquote(parts.path)
+    return path[1:] if re.match(r"/[A-Za-z]:", path) else path  # /C:/pictures of Windows
 
 
 def folder_label(path: str) -> str:

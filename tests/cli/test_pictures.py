@@ -25,6 +25,8 @@ def test_words_mean_files_folders_and_patterns(tmp_path: Path, monkeypatch: pyte
         find_pictures(["gone.png"])
     with pytest.raises(UserError, match="no file matches this pattern"):
         find_pictures(["*.jpg"])
+    with pytest.raises(UserError, match=r"^https://shop/a\.jpg\?size=2: pictures are read from files here"):
+        find_pictures(["https://shop/a.jpg?size=2"])
 
 
 @pytest.mark.parametrize(
