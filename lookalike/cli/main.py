@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import traceback
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -147,7 +148,13 @@ def _refuse_spaced_overrides(arguments: list[str]) -> None:
 def _usage_error(error: Exception) -> str | None:
     """The sentence of typer's own errors (an unknown option, a missing argument); None for others."""
     formatted = getattr(error, "format_message", None)
-    return str(formatted()) if callable(formatted) else None
+    if not callable(formatted):
+        return None
+    told = str(formatted())
+    if type(error).__name__ == "NoSuchOption":  # typer's own, of a module that it does not name in public
+        files = (word for word in sys.argv[1:] if word.startswith("-") and Path(word).is_file())
+        told += "".join(f" (the file of that name is ./{file})" for file in files)
+    return told
 
 
 def _not_installed(error: Exception) -> str | None:

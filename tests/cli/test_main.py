@@ -87,6 +87,16 @@ _SECOND_WORDS = {
 }
 
 
+def test_a_file_that_looks_like_an_option_is_told(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "-dash.jpg").touch()
+    monkeypatch.chdir(tmp_path)
+    told = command("embed", "inference", "-dash.jpg").sentence()
+    assert told == "No such option: -d (the file of that name is ./-dash.jpg)"
+    assert command("embed", "inference", "-deep.jpg").sentence() == "No such option: -d"
+
+
 @pytest.mark.parametrize("verb", main._VERBS)
 def test_every_verb_takes_json(command: Command, verb: str) -> None:
     for word in _SECOND_WORDS.get(verb, ("",)):
