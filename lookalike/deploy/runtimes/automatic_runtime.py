@@ -23,8 +23,6 @@ from pathlib import Path
 from threading import Lock
 from typing import Literal
 
-import numpy as np
-
 from lookalike.core.errors import LookalikeError, UserError
 from lookalike.core.files import NoSpace, write_json
 from lookalike.core.log import logger
@@ -43,9 +41,8 @@ PATIENCE: Mapping[Load, int] = {"one": 32, "many": 8}
 """So many pictures have to come alone, or in one batch, before another runtime is opened for them; in one
 batch also one for each thread."""
 
-AT_ONCE = 8
-"""Pictures that are tried, and then computed, at once, with more than two threads a `PART` for each: maps of
-more leave the caches, which costs onnxruntime a tenth."""
+TRIAL_PICTURES = 8
+"""At least; a `PART` for each thread."""
 TRIAL_SECONDS = 0.5
 TRIAL_ROUNDS = 4
 TURN = 0.02
@@ -71,7 +68,6 @@ class AutomaticRuntime:
         self.reentrant: bool = getattr(first, "reentrant", False)
         self._others = dict(others)
         self._threads = threads
-        self._at_once = max(AT_ONCE, PART * threads)
         self._record = cache_folder() / "runtimes" / f"{key}.json"
         self._known: dict[str, str] | None = None
         self.choices: dict[Load, str] = {}
@@ -85,11 +81,7 @@ class AutomaticRuntime:
                 self.choices[load] = self._chosen(load, batch)
             finally:
                 self._deciding.release()
-        run = self._opened[self.choices.get(load, FIRST)]
-        parts = -(-len(batch) // self._at_once)
-        return (
-            run(batch) if parts < 2 else np.concatenate([run(each) for each in np.array_split(batch, parts)])
-        )
+        return self._opened[self.choices.get(load, FIRST)](batch)
 
     def _enough(self, batch: Batch) -> bool:
         if len(batch) > 1:
@@ -111,7 +103,7 @@ class AutomaticRuntime:
         if not tried:
             return FIRST
         opened = {name: self._opened[name] for name in (FIRST, *tried) if self._open(name)}
-        pictures = batch[: self._at_once]
+        pictures = batch[: max(TRIAL_PICTURES, PART * self._threads)]
         times = trial(opened, pictures)
         name = fastest(times)
         told = ", ".join(f"{each} {1000 * taken / len(pictures):.2f}" for each, taken in times.items())
