@@ -17,6 +17,9 @@ the rounds:
     auto            the same, as it chooses itself
     int8            the graph in 8 bits (U8S8, per channel), backend `auto`
 
+Told as well is what float32 would take at best: the operations of the graph at the rate of a bare matrix
+product (1024 x 1024) of onnxruntime with the same threads.
+
 `ratio_f32_to_paddle` and `ratio_int8_to_paddle` are those of `auto` and `int8`: the quotient of medians, the
 worse of the batches. Without VNNI int8 is to reach 0.32, with it 0.25; float 0.50.
 """
@@ -42,6 +45,7 @@ import torch
 from lookalike import ModelFolder, load_recipe
 from lookalike.core.machine import has_integer_dot_products, processor
 from lookalike.deploy.export import export_model
+from lookalike.deploy.quantisation.layers import prepared, work
 from lookalike.deploy.runtimes.runtime import open_runtime
 from lookalike.model import RecModel, build_model
 
@@ -130,6 +134,34 @@ def plain_onnxruntime(graph: Path, threads: int) -> Callable[[np.ndarray], np.nd
     return lambda batch: session.run(None, {session.get_inputs()[0].name: batch})[0]
 
 
+def product_rate(threads: int) -> float:
+    """Operations a second, in 1e9, of a matrix product in onnxruntime: the median of thirty."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    side = 1024
+    numbers = np.random.default_rng(0).standard_normal((side, side), np.float32)
+    taken, given = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [side, side]) for name in "xy")
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    graph = helper.make_graph([node], "product", [taken], [given], [numpy_helper.from_array(numbers, "w")])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "product.onnx"
+        file.write_bytes(model.SerializeToString())
+        run = plain_onnxruntime(file, threads)
+    times = []
+    for _ in range(30):
+        start = time.perf_counter()
+        run(numbers)
+        times.append(time.perf_counter() - start)
+    return 2 * side**3 / statistics.median(times) / 1e9
+
+
+def operations(graph: Path) -> float:
+    """Multiplications and additions of the graph for one picture, in 1e9."""
+    with tempfile.TemporaryDirectory() as folder:
+        return 2 * sum(work(prepared(graph, Path(folder))).values()) / 1e9
+
+
 def write_weights(model: RecModel, file: Path) -> None:
     """The weights with branches fused, by the names of the backbone's layers."""
     state = model.fuse().state_dict()
@@ -201,6 +233,9 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         return not arguments.engines or name in arguments.engines
 
     told: dict[str, Any] = {"processor": processor(), "vnni": has_integer_dot_products(), "threads": threads}
+    rate, needed = product_rate(threads), operations(opened.graph_file)
+    told |= {"product_gflops": round(rate), "graph_gflop": round(needed, 3)}
+    told["float32_at_best_ms"] = round(1000 * needed / rate, 3)
     expected = open_runtime(opened, "onnx", threads)(noise(4))
     if wanted("paddle"):
         write_weights(seeded_model(), folder / "weights.npz")
@@ -247,6 +282,10 @@ def table(told: dict[str, Any]) -> str:
     ]
     for name, times in told["milliseconds"].items():
         lines.append(f"  {name:12}" + "".join(f"{batch:>5}: {value:7.2f}" for batch, value in times.items()))
+    lines.append(
+        f"float32 at best {told['float32_at_best_ms']:.2f}: {told['graph_gflop']} GFLOP at the "
+        f"{told['product_gflops']} GFLOP/s of a matrix product"
+    )
     for name, choices in told["chosen"].items():
         lines.append(f"{name} chose " + ", ".join(f"{choices[load]} for {load}" for load in choices))
     lines += [f"{key} {told[key]:.3f}" for key in told if key.startswith("ratio")]

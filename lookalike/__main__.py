@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 from types import FrameType
 
 from lookalike.core import process
@@ -21,10 +22,11 @@ def main() -> None:
         _tell()
         sys.exit(_STOPPED)
     finally:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, _leave)
         with contextlib.suppress(OSError, ValueError):  # of a closed pipe, which Python finds again
             sys.stdout.flush()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, _leave)
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -115,10 +115,10 @@ def run() -> None:
             print(_usage_error(error), file=sys.stderr)
             sys.exit(2)
         told = _usage_error(error) or _not_installed(error) or _in_the_way(error)
-        if told is not None:
-            _fail(told, 2)
         if debug:
             traceback.print_exc()
+        if told is not None:
+            _fail(told, 2)
         hint = "" if debug else " (--debug shows where)"
         _fail(f"{_explain(error)}{hint}", 1, foreseen=False)
 

@@ -82,10 +82,8 @@ def _place_for(path: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(path)
         yield
-    except PermissionError as error:
-        raise PermissionError(error.errno, error.strerror, str(path)) from None
     except OSError as error:
-        if error.errno != errno.EROFS:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
         raise OSError(error.errno, error.strerror, str(path)) from None
 

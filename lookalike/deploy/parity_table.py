@@ -20,7 +20,7 @@ def table(parity: Mapping[str, Any], precision: str) -> list[Sequence[str]]:
     own = ("PyTorch", "", "", "", share(parity["recall1"]))
     rows = [
         (
-            each["runtime"] + in_torch * each["runtime"].startswith("torch"),
+            each["runtime"] + (in_torch if each["runtime"].startswith("torch") else ""),
             f"{each['largest_angle']:.1e}",
             f"{each['mean_angle']:.1e}",
             share(each["same_neighbour"]),

@@ -56,8 +56,8 @@ def _check(recipe: Recipe, full: bool, report: Report) -> None:
     check_preparation(recipe, sets, report)
     updates = check_batches(recipe, sets, report)
     parts = check_parts(recipe, report)
-    check_mode(recipe, sets, parts, [key for key, _ in missing], report)
     optimizers = check_optimizer(recipe, parts, updates, report)
+    check_mode(recipe, sets, parts, [key for key, _ in missing], report)
     measured = rehearse(recipe, parts, optimizers, sets, broken, report)
     if measured is not None:
         tell_cost(recipe, sets, updates, measured, report)

@@ -20,8 +20,7 @@ def pictures_inside(folder: str, archives: tuple[str, ...] = ()) -> Iterator[str
     """Paths of the pictures in a folder and below, known by their suffix, sorted by path.
 
     One folder at a time is held in memory. Links to files are followed, and those that lead nowhere are
-    given too. Links to folders are not followed. A line tells
-    of pictures that are left aside (`LeftAside`).
+    given too. Links to folders are not followed. A line tells of pictures that are left aside (`LeftAside`).
 
     archives: suffixes of files that hold pictures, which the caller takes where they are named.
 
@@ -35,7 +34,7 @@ def pictures_inside(folder: str, archives: tuple[str, ...] = ()) -> Iterator[str
             yield path
         else:
             aside.add(path)
-            held.update(suffix for suffix in archives if path.endswith(suffix))
+            held.update(suffix for suffix in archives if path.lower().endswith(suffix))
     if empty:
         told = f"{folder}: there is no picture in this folder (looked for {', '.join(IMAGE_SUFFIXES)})"
         for suffix in archives:
@@ -50,9 +49,9 @@ def files_named(name: str) -> list[str]:
 
     Raises UserError where there is none, and for an address elsewhere.
     """
+    name = path_of(name)
     if Path(name).exists():
         return [name]
-    path_of(name)  # says that addresses are not fetched
     if not any(sign in name for sign in "*?["):
         raise UserError(f"{name}: there is no such file or folder")
     matches = sorted(each for each in glob.glob(name, recursive=True) if Path(each).is_file())  # noqa: PTH207 (absolute patterns)

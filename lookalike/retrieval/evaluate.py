@@ -96,7 +96,8 @@ class Result(dict[str, float]):
             return self.identified[name].interval(confidence)
         rate = parse_rate(name)
         if rate is not None and rate.kind == "TAR" and name in self and self.pairs is not None:
-            return self.pairs.interval(rate.false_accept_rate, confidence)
+            drawn = self.pairs.interval(rate.false_accept_rate, confidence)
+            return exact_where_all_agree(drawn, int(np.count_nonzero(self.has_positive)), confidence)
         values = self._values(name)
         interval = bootstrap_interval(values, confidence)
         if name == "first_hit_rank":  # no share

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from lookalike.retrieval.blocks import FloatArray, IntArray
-from lookalike.retrieval.summaries import exact_where_all_agree
 
 _BITS = 14
 
@@ -187,16 +186,14 @@ class PairCounts:
         """Bootstrap interval of `true_accept_rate`: how it would vary with other queries.
 
         Queries are drawn with replacement in 64 random groups, and each draw has a threshold of its own. The
-        figure itself where there is one group only. Where all draws are 1, or all are 0, it is that of
-        `lookalike.retrieval.exact_where_all_agree` for the groups. Raises ValueError for a confidence outside
-        of 0..1.
+        figure itself where there is one group only. Raises ValueError for a confidence outside of 0..1.
         """
         if not 0 < confidence < 1:
             raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
         figure = self.true_accept_rate(false_accept_rate)  # says what is wrong with the rate or the pairs
         met = np.flatnonzero(sum(each.sum(axis=1) for each in self.by_group))
         if len(met) < 2:
-            return exact_where_all_agree((figure, figure), 1, confidence)
+            return figure, figure
         positives, others = (each[met].astype(np.float64) for each in self.by_group)
         generator = np.random.default_rng(seed)
         rates = []
@@ -209,7 +206,7 @@ class PairCounts:
                 if false[0] and true[0]:
                     rates.append(true[np.argmax(false <= false_accept_rate * false[0])] / true[0])
         low, high = np.quantile(rates, [(1 - confidence) / 2, (1 + confidence) / 2])
-        return exact_where_all_agree((float(low), float(high)), len(met), confidence)
+        return float(low), float(high)
 
     def area(self) -> float:
         """Area under the curve of true against false accept rates.

@@ -206,8 +206,8 @@ def export_model(
     network = _Network.of(module, preprocess, shape, "uint8_nhwc") if resizes else whole
     full = int(network.encode(network.noise[:1]).shape[1])
     notes = {}
+    pictures = network.pictures(recipe, options.sample)
     if options.size is not None:
-        pictures = network.pictures(recipe, options.sample)
         notes["Size"] = to_fewer_numbers(
             module, recipe, options.size, full, network.encode, network.prepare, pictures
         )
@@ -234,7 +234,7 @@ def export_model(
             notes=notes,
         )
         facts = Provenance.of(recipe, weights)
-        if weights and (changed := trained_otherwise(recipe, module.key)):
+        if weights == recipe.weights and (changed := trained_otherwise(recipe, module.key)):
             facts = facts.of_another_model(changed)
         _take_down_origin(written, facts, metrics, full if options.converts else None)
         if options.quantize:
@@ -251,7 +251,7 @@ def export_model(
         parity = prove(
             written,
             _resized_before(preprocess, network.encode) if resizes else network.encode,
-            whole.pictures(recipe, options.sample),
+            whole.pictures(recipe, options.sample) if resizes else pictures,
             limit,
             f"{folder} was left as it was",
             options.runtimes,
