@@ -121,8 +121,8 @@ class GraphInput:
 AT_ONCE = 4
 """Pictures that onnxruntime computes at once on a CPU, with more than two threads two for each.
 
-Maps of more leave the caches: with two threads 32 at once take 1.2 (PPLCNetV2 at 224x224) and 1.4 times
-(MobileNetV2) as long a picture as 4.
+Maps of more leave the caches: with two threads 32 at once take 1.2 times as long a picture (PPLCNetV2 at
+224x224, `benchmarks/latency.py`).
 """
 
 
